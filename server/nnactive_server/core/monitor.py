@@ -24,11 +24,16 @@ class Monitor:
         """Ask the work to stop at its next check; callable from any thread or signal handler."""
         self._cancelled.set()
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether somebody asked to stop."""
+        return self._cancelled.is_set()
+
     def check(self) -> None:
         """Called by the work wherever stopping is safe.
 
         Raises:
             Cancelled: after `cancel`.
         """
-        if self._cancelled.is_set():
+        if self.cancelled:
             raise Cancelled("stopped as asked; run the same command again to continue")

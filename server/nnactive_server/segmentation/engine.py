@@ -1,0 +1,192 @@
+"""The one door to this room: prepare cases, train members, predict cases of one project."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.monitor import Monitor
+from nnactive_server.dataset import RawDataset
+from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
+from nnactive_server.segmentation.inference import SlidingWindow, member_softmax
+from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
+from nnactive_server.segmentation.preprocessing import CaseStore
+from nnactive_server.segmentation.profiles import Profile
+from nnactive_server.segmentation.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.training import (
+    TrainingReport,
+    load_weights,
+    member_path,
+    train_ensemble,
+)
+
+
+class Engine:
+    """nnU-Net for one project.
+
+    Args:
+        dataset: images and partial labels (the label set holds the ignore id).
+        workdir: folder for the frozen plan and preprocessed cases; made when absent.
+        profile: how much work training and prediction are.
+        monitor: progress and cancel.
+        hardware: by default the best this machine offers.
+    """
+
+    def __init__(
+        self,
+        dataset: RawDataset,
+        workdir: Path,
+        profile: Profile,
+        monitor: Monitor | None = None,
+        hardware: Hardware | None = None,
+    ) -> None:
+        if not dataset.labels.partial:
+            raise SegmentationError(
+                f"{dataset.root}: labels have no ignore id; training needs a project with partial labels"
+            )
+        self._dataset = dataset
+        self._workdir = workdir
+        self._profile = profile
+        self._monitor = monitor or Monitor()
+        self._hardware = hardware or detect()
+        self._loaded: tuple[Path, list[dict[str, torch.Tensor]]] | None = None
+
+    @property
+    def hardware(self) -> Hardware:
+        """Device and number format in use."""
+        return self._hardware
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The project's frozen plan.
+
+        Raises:
+            SegmentationError: `prepare` was never called.
+        """
+        return Plan.load(self._workdir)
+
+    def prepare(self, cases: Sequence[str]) -> None:
+        """Freeze the plan, if there is none yet, and preprocess the images that are not stored.
+
+        The plan is made from all `cases` and what is annotated in them at that moment; later calls leave it
+        as it is. Reports the stages "plan" and "preprocess".
+        """
+        if not (self._workdir / "plans.json").exists():
+            self._make_plan(cases).save(self._workdir)
+        missing = [case for case in cases if not self._store.has_image(case)]
+        for done, case in enumerate(missing, start=1):
+            self._monitor.check()
+            self._store.store_image(case, self._dataset.read_image(case))
+            self._monitor.report("preprocess", done, len(missing), case)
+
+    def update_labels(self, cases: Sequence[str]) -> None:
+        """Read the label files of these cases again; images are not touched. Stage "labels"."""
+        for done, case in enumerate(cases, start=1):
+            self._monitor.check()
+            self._store.store_label(case, self._dataset.read_label(case).array)
+            self._monitor.report("labels", done, len(cases), case)
+
+    def train(
+        self, out: Path, *, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None = None
+    ) -> TrainingReport:
+        """Train the profile's members on the annotated `cases` into the folder `out`. Stage "train".
+
+        Goes on where a killed call left off. `warm_start` is the `out` of the cycle before.
+
+        Raises:
+            SegmentationError: nothing annotated, or `out` holds another training.
+            Cancelled: asked to stop; a checkpoint is in `out`.
+        """
+        with torch_threads(self._hardware.threads):
+            return train_ensemble(
+                [self._store.training_case(case) for case in cases],
+                self._recipe,
+                self._profile,
+                self._hardware,
+                out,
+                seed=seed,
+                cycle=cycle,
+                warm_start=warm_start,
+                monitor=self._monitor,
+            )
+
+    def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
+        """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other.
+
+        Args:
+            members: folder that `train` filled.
+            case: a prepared case.
+            test: use the profile's settings for evaluation instead of those for the pool.
+        """
+        window = self._test_window if test else self._query_window
+        with torch_threads(self._hardware.threads):
+            yield from member_softmax(
+                window,
+                self._network,
+                self._weights(members),
+                self._store.image(case),
+                self._store.properties(case),
+                self.plan,
+            )
+
+    @cached_property
+    def _store(self) -> CaseStore:
+        return CaseStore(self._workdir / "cases", self.plan)
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        return Recipe(self.plan, self._profile.augmentation)
+
+    @cached_property
+    def _network(self) -> torch.nn.Module:
+        network = self._hardware.place(self._recipe.network())
+        deep_supervision(network, on=False)
+        return network
+
+    @cached_property
+    def _query_window(self) -> SlidingWindow:
+        return SlidingWindow(self.plan, self._hardware, self._profile.query_step)
+
+    @cached_property
+    def _test_window(self) -> SlidingWindow:
+        axes = self._recipe.mirror_axes if self._profile.test_mirroring else ()
+        return SlidingWindow(self.plan, self._hardware, self._profile.test_step, axes)
+
+    def _weights(self, members: Path) -> list[dict[str, torch.Tensor]]:
+        """State dicts of all members in a folder, kept until another folder is asked for."""
+        if self._loaded is None or self._loaded[0] != members:
+            paths = [member_path(members, m) for m in range(self._profile.members)]
+            self._loaded = members, [load_weights(path, self._hardware.device) for path in paths]
+        return self._loaded[1]
+
+    def _make_plan(self, cases: Sequence[str]) -> Plan:
+        labels = self._dataset.labels
+        fingerprints = {}
+        for done, case in enumerate(sorted(cases), start=1):
+            self._monitor.check()
+            label = self._dataset.read_label(case).array if self._dataset.has_label(case) else None
+            fingerprints[case] = fingerprint_case(case, self._dataset.read_image(case), label, labels)
+            self._monitor.report("plan", done, len(cases), case)
+        dataset_json = {
+            "channel_names": {str(i): name for i, name in enumerate(self._dataset.channels)},
+            "labels": labels.to_json(),
+            "file_ending": self._dataset.file_ending,
+            "numTraining": len(cases),
+        }
+        return make_plan(
+            fingerprints, dataset_json, self._profile, self._dataset.name, lambda: self._voxels(cases)
+        )
+
+    def _voxels(self, cases: Sequence[str]) -> np.ndarray:
+        """Intensities (channels, n) of everything not zero in a few cases: before anything is annotated."""
+        samples = []
+        for case in sorted(cases)[:10]:
+            array = self._dataset.read_image(case).array
+            inside = array[:, (array != 0).any(axis=0)]
+            samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
+        return np.concatenate(samples, axis=1)

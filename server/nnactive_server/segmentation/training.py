@@ -1,0 +1,354 @@
+"""Training of an ensemble on partial labels: resumable, cancellable, the same after a restart.
+
+Every random draw is keyed by (seed, cycle, member, iteration), and a checkpoint holds weights, their running
+mean and the optimiser. A training that was killed and started again therefore ends with the same weights as
+one that was not.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.files import atomic_path, read_json, write_json
+from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.rng import Key, generator, small_seed
+from nnactive_server.segmentation.hardware import Hardware
+from nnactive_server.segmentation.members import MemberSplit, member_splits
+from nnactive_server.segmentation.preprocessing import TrainingCase
+from nnactive_server.segmentation.profiles import Ensemble, Optimiser, Profile
+from nnactive_server.segmentation.recipe import Recipe
+from nnactive_server.segmentation.sampling import CropSampler
+
+log = logging.getLogger(__name__)
+
+GRADIENT_NORM = 12.0
+"""Gradients are clipped to this norm, as nnU-Net does."""
+
+REDRAWS = 8
+"""How often a crop is drawn again when rotation or scaling moved every annotated voxel out of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """What a training did.
+
+    Attributes:
+        splits: training and held-out cases per member.
+        iterations: steps per member.
+        losses: mean loss of the last tenth of each member's steps that this process ran; NaN for
+            members that were finished before.
+    """
+
+    splits: tuple[MemberSplit, ...]
+    iterations: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+def member_path(folder: Path, member: int) -> Path:
+    """Weights of a finished member."""
+    return folder / f"member_{member}.pt"
+
+
+def load_weights(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
+    """A member's weights.
+
+    Raises:
+        SegmentationError: missing or not a weights file.
+    """
+    try:
+        weights: dict[str, torch.Tensor] = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise SegmentationError(f"{path}: no such model; train this cycle first") from None
+    except (RuntimeError, EOFError, ValueError) as problem:
+        raise SegmentationError(f"{path}: not a readable model ({problem})") from problem
+    return weights
+
+
+def train_ensemble(
+    cases: Sequence[TrainingCase],
+    recipe: Recipe,
+    profile: Profile,
+    hardware: Hardware,
+    folder: Path,
+    *,
+    seed: int,
+    cycle: int,
+    warm_start: Path | None = None,
+    monitor: Monitor | None = None,
+) -> TrainingReport:
+    """Train the members one after the other into `folder`; members found there are kept.
+
+    Args:
+        cases: annotated cases.
+        recipe: network, augmentation and loss of the frozen plan.
+        profile: how long and how.
+        hardware: where.
+        folder: receives `member_M.pt`, `training.json` and, while running, `checkpoint.pt`.
+        seed, cycle: key all random draws.
+        warm_start: folder of the cycle before, to go on from its weights; None starts from scratch.
+        monitor: progress (stage "train", in steps of all members) and cancel.
+
+    Raises:
+        SegmentationError: nothing annotated, another training's folder, or a loss that is not finite.
+        Cancelled: after a checkpoint was written.
+    """
+    usable = [case for case in cases if case.annotated_voxels]
+    splits = member_splits({case.name: case.classes for case in usable}, profile.members, seed)
+    steps = _steps(profile, scratch=warm_start is None)
+    _claim(folder, splits, profile, seed, cycle, warm_start)
+    by_name = {case.name: case for case in usable}
+    monitor = monitor or Monitor()
+    losses = []
+    for member, split in enumerate(splits):
+        if member_path(folder, member).exists():
+            losses.append(math.nan)
+            continue
+        sampler = CropSampler(
+            [by_name[name] for name in split.train],
+            recipe.crop,
+            recipe.geometry[2],
+            recipe.plan.labels.ignore,
+            profile.foreground_share,
+            profile.case_sampling == "annotated",
+        )
+        parent = _parent(folder, member, profile, warm_start)
+        progress = _Progress(
+            monitor, sum(steps[:member]), sum(steps), f"member {member + 1} of {len(splits)}"
+        )
+        run = _MemberRun(recipe, sampler, profile, hardware, (seed, cycle, member), steps[member])
+        losses.append(run.train(folder, member, parent, progress))
+    (folder / "checkpoint.pt").unlink(missing_ok=True)
+    return TrainingReport(splits, steps, tuple(losses))
+
+
+def _steps(profile: Profile, *, scratch: bool) -> tuple[int, ...]:
+    """Steps per member; the first of a chain that starts from random weights gets more."""
+    first = profile.iterations
+    if scratch and profile.ensemble is Ensemble.CHAIN and profile.first_iterations:
+        first = profile.first_iterations
+    return (first, *[profile.iterations] * (profile.members - 1))
+
+
+def _parent(folder: Path, member: int, profile: Profile, warm_start: Path | None) -> Path | None:
+    """The weights a member goes on from; None for random ones."""
+    if profile.ensemble is Ensemble.CHAIN and member > 0:
+        return member_path(folder, member - 1)
+    if warm_start is None:
+        return None
+    chain = profile.ensemble is Ensemble.CHAIN
+    return member_path(warm_start, profile.members - 1 if chain else member)
+
+
+def _claim(
+    folder: Path,
+    splits: Sequence[MemberSplit],
+    profile: Profile,
+    seed: int,
+    cycle: int,
+    warm_start: Path | None,
+) -> None:
+    """Say whose training this folder holds, or check that it is ours."""
+    settings = {
+        "seed": seed,
+        "cycle": cycle,
+        "profile": profile.to_json(),
+        "warm_start": warm_start is not None,
+        "splits": [{key: list(value) for key, value in asdict(split).items()} for split in splits],
+    }
+    path = folder / "training.json"
+    if not path.exists():
+        write_json(path, settings)
+    elif (found := read_json(path, SegmentationError)) != settings:
+        differ = sorted(key for key in settings if found.get(key) != settings[key])
+        raise SegmentationError(
+            f"{path}: this folder holds another training ({', '.join(differ)} differ); "
+            "give an empty folder or remove it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Progress:
+    """Progress of one member as part of the ensemble's."""
+
+    monitor: Monitor
+    before: int
+    total: int
+    name: str
+
+    def step(self, done: int, loss: float) -> None:
+        self.monitor.report("train", self.before + done, self.total, f"{self.name}, loss {loss:.3f}")
+
+
+class _MemberRun:
+    """One member's training."""
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        sampler: CropSampler,
+        profile: Profile,
+        hardware: Hardware,
+        key: tuple[int, int, int],
+        steps: int,
+    ) -> None:
+        self._sampler = sampler
+        self._profile = profile
+        self._hardware = hardware
+        self._key = key
+        self._steps = steps
+        self._ignore = recipe.plan.labels.ignore
+        self._batch_size = int(recipe.configuration_manager.batch_size)
+        self._transforms = recipe.transforms()
+        self._loss = recipe.loss()
+        with seeded("weights", *key):
+            self._network = hardware.place(recipe.network())
+        self._optimiser = _optimiser(self._network, profile)
+        # float16 needs its gradients scaled; float32 and bfloat16 do not.
+        self._scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.autocast == torch.float16)
+        self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
+
+    def train(self, folder: Path, member: int, parent: Path | None, progress: _Progress) -> float:
+        """Run to the end and write the member; mean loss of the last tenth of the steps run here."""
+        checkpoint = folder / "checkpoint.pt"
+        first = self._resume(checkpoint, member, parent)
+        saved = time.monotonic()
+        losses: list[float] = []
+        for step in range(first, self._steps):
+            if time.monotonic() - saved >= self._profile.checkpoint_seconds:
+                self._save(checkpoint, member, step)
+                saved = time.monotonic()
+            if progress.monitor.cancelled:
+                self._save(checkpoint, member, step)
+                progress.monitor.check()
+            losses.append(self._step(step))
+            progress.step(step + 1, losses[-1])
+        with atomic_path(member_path(folder, member)) as temporary:
+            torch.save({k: v.cpu() for k, v in self._average.items()}, temporary)
+        return float(np.mean(losses[-max(1, self._steps // 10) :])) if losses else math.nan
+
+    def _step(self, step: int) -> float:
+        """One update; returns the loss."""
+        for group in self._optimiser.param_groups:
+            group["lr"] = learning_rate(self._profile, step, self._steps)
+        images, targets = self._batch(step)
+        self._network.train()
+        with self._hardware.precision():
+            outputs = self._network(images)
+            loss = self._loss(outputs, targets)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise SegmentationError(
+                f"member {self._key[2]}: the loss is {value} at step {step}; "
+                "lower the profile's learning_rate"
+            )
+        self._optimiser.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward()
+        self._scaler.unscale_(self._optimiser)
+        nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
+        self._scaler.step(self._optimiser)
+        self._scaler.update()
+        self._update_average(step)
+        return value
+
+    def _batch(self, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """Images (B, C, z, y, x) and targets (B, 1, z, y, x) per resolution, augmented."""
+        rng = generator("crops", *self._key, step)
+        with seeded("augmentation", *self._key, step):
+            samples = [self._augmented_crop(rng) for _ in range(self._batch_size)]
+        device = self._hardware.device
+        images = torch.stack([image for image, _ in samples]).to(device)
+        if self._hardware.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last_3d)
+        return images, [torch.stack(level).to(device) for level in zip(*(t for _, t in samples), strict=True)]
+
+    def _augmented_crop(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        for _ in range(REDRAWS):
+            image, label = self._sampler.draw(rng)
+            out = self._transforms(image=image, segmentation=label)
+            if bool((out["segmentation"][0] != self._ignore).any()):
+                break
+        return out["image"], out["segmentation"]
+
+    def _update_average(self, step: int) -> None:
+        """Running mean of the weights; its memory grows with the steps, so that it forgets the start."""
+        decay = min(self._profile.averaging, (1 + step) / (10 + step))
+        with torch.no_grad():
+            for name, value in self._network.state_dict().items():
+                self._average[name].lerp_(value.detach(), 1 - decay)
+
+    def _save(self, path: Path, member: int, step: int) -> None:
+        state = {
+            "member": member,
+            "step": step,
+            "network": self._network.state_dict(),
+            "average": self._average,
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self, path: Path, member: int, parent: Path | None) -> int:
+        """Load what there is to go on from; returns the first step to run."""
+        state: dict[str, Any] = load_weights(path, self._hardware.device) if path.exists() else {}
+        if state.get("member") == member:
+            log.info("member %d goes on at step %d", member, state["step"])
+            self._network.load_state_dict(state["network"])
+            self._average = state["average"]
+            self._optimiser.load_state_dict(state["optimiser"])
+            self._scaler.load_state_dict(state["scaler"])
+            return int(state["step"])
+        if parent is not None:
+            self._network.load_state_dict(load_weights(parent, self._hardware.device))
+            self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
+        return 0
+
+
+def learning_rate(profile: Profile, step: int, steps: int) -> float:
+    """Learning rate of a step: linear warm-up, then polynomial (SGD) or cosine (AdamW) decay to 0."""
+    share = step / steps
+    if profile.optimiser is Optimiser.SGD:
+        decay = math.pow(1 - share, 0.9)
+    else:
+        decay = 0.5 * (1 + math.cos(math.pi * share))
+    rise = min(1.0, (step + 1) / profile.warm_up) if profile.warm_up else 1.0
+    return profile.learning_rate * decay * rise
+
+
+def _optimiser(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
+    if profile.optimiser is Optimiser.SGD:
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=profile.learning_rate,
+            momentum=0.99,
+            nesterov=True,
+            weight_decay=profile.weight_decay,
+        )
+    return torch.optim.AdamW(
+        network.parameters(), lr=profile.learning_rate, weight_decay=profile.weight_decay
+    )
+
+
+@contextmanager
+def seeded(*key: Key) -> Iterator[None]:
+    """Fix the global generators of torch and numpy, which nnU-Net's parts draw from, inside the block."""
+    before = np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(small_seed(*key))
+        np.random.seed(small_seed(*key))  # noqa: NPY002
+        try:
+            yield
+        finally:
+            np.random.set_state(before)  # noqa: NPY002
