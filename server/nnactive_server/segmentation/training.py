@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import pickle
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,8 +72,9 @@ def load_weights(path: Path, device: torch.device) -> dict[str, torch.Tensor]:
         weights: dict[str, torch.Tensor] = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise SegmentationError(f"{path}: no such model; train this cycle first") from None
-    except (RuntimeError, EOFError, ValueError) as problem:
-        raise SegmentationError(f"{path}: not a readable model ({problem})") from problem
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as problem:
+        reason = str(problem).splitlines()[0]
+        raise SegmentationError(f"{path}: not a readable model ({reason})") from problem
     return weights
 
 

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.patch import Patch
+from nnactive_server.dataset import write_patches
+from nnactive_server.segmentation import Engine, get_profile
+from nnactive_server.segmentation.preprocessing import ANNOTATED, CaseStore
+
+
+def prepared(project, folder) -> tuple[Engine, CaseStore]:
+    engine = Engine(project, folder, get_profile("smoke"))
+    engine.prepare(project.cases)
+    return engine, CaseStore(folder / "cases", engine.plan)
+
+
+def test_new_annotation_changes_the_label_and_leaves_the_image_alone(make_project, tmp_path):
+    project = make_project(border=4)
+    engine, store = prepared(project, tmp_path)
+    case = project.cases[0]
+    engine.update_labels([case])
+    image = (tmp_path / "cases" / f"{case}.image.npy").read_bytes()
+    before = store.training_case(case).annotated_voxels
+    write_patches(project, case, {Patch((5, 5, 5), (3, 3, 3)): np.zeros((3, 3, 3), np.uint8)})
+    engine.update_labels([case])
+    assert store.training_case(case).annotated_voxels > before
+    assert (tmp_path / "cases" / f"{case}.image.npy").read_bytes() == image
+
+
+def test_normalisation_does_not_depend_on_annotation(make_project, tmp_path):
+    """nnU-Net's own mask would differ: unannotated air counts as inside the body for it."""
+    with_labels, without = make_project(border=4), make_project(border=4, annotated=0)
+    _, annotated_store = prepared(with_labels, tmp_path / "a")
+    _, bare_store = prepared(without, tmp_path / "b")
+    for case in with_labels.cases:
+        np.testing.assert_array_equal(annotated_store.image(case), bare_store.image(case))
+
+
+def test_labels_follow_the_image_through_crop_axis_order_and_resampling(make_project, tmp_path):
+    project = make_project(cases=3, annotated=2, shape=(24, 14, 26), spacing=(1.0, 2.5, 1.0), border=2)
+    engine, store = prepared(project, tmp_path)
+    case = project.cases[0]
+    engine.update_labels([case])
+    stored = store.training_case(case)
+    assert stored.label.shape == stored.image.shape[1:]
+    assert engine.plan.manager.transpose_forward != [0, 1, 2]
+    bright = stored.image[0][stored.label == 2].mean()
+    dark = stored.image[0][stored.label == 0].mean()
+    assert bright > dark + 1
+
+
+def test_positions_point_at_voxels_of_their_class(trained):
+    engine, _ = trained
+    store = CaseStore(engine._workdir / "cases", engine.plan)
+    case = store.training_case("case_0")
+    for label, where in case.positions.items():
+        found = set(case.label[tuple(where.T)].tolist())
+        assert found == ({0, 1, 2} if label == ANNOTATED else {label})
+    assert len(case.positions[ANNOTATED]) == case.annotated_voxels
+
+
+def test_an_unprepared_case_is_named(trained):
+    engine, _ = trained
+    with pytest.raises(SegmentationError, match="case_9 is not preprocessed"):
+        CaseStore(engine._workdir / "cases", engine.plan).properties("case_9")
