@@ -57,7 +57,9 @@ def test_mirroring_averages_over_all_flips(trained):
     deep_supervision(network, on=False)
     network.eval()
     window = SlidingWindow(engine.plan, detect(), 0.75, (0, 1, 2))
-    image = np.random.default_rng(0).normal(size=(1, *engine.plan.configuration.patch_size)).astype(np.float32)
+    image = (
+        np.random.default_rng(0).normal(size=(1, *engine.plan.configuration.patch_size)).astype(np.float32)
+    )
     straight = window.logits(network, image)
     turned = window.logits(network, image[:, ::-1, :, ::-1].copy())
     np.testing.assert_allclose(straight, turned.flip((1, 3)), atol=1e-3)

@@ -1,0 +1,45 @@
+# Two commands for a fresh clone: `make demo` and `make test`. Both make .venv first, once.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+# One thread per test process: two processes share the cores instead of fighting for them.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+.PHONY: venv demo test test-all lint format bench screenshots clean
+
+venv: .venv/installed
+
+.venv/installed: constraints.txt server/pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or 3.12 is needed; set PYTHON=/path/to/python"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable "server[dev]"
+	@touch $@
+
+demo: venv
+	$(BIN)/nnactive demo --out out/demo
+
+test: venv
+	$(PYTEST) -m "not slow"
+
+test-all: venv
+	$(PYTEST)
+
+lint: venv
+	$(BIN)/ruff format --check server Testing
+	$(BIN)/ruff check server Testing
+	$(BIN)/mypy
+	$(BIN)/lint-imports --config pyproject.toml
+
+format: venv
+	$(BIN)/ruff format server Testing
+	$(BIN)/ruff check --fix server Testing
+
+bench: venv
+	$(BIN)/python Testing/benchmarks/run.py
+
+screenshots: venv
+	$(BIN)/python Testing/screenshots/make.py
+
+clean:
+	rm -rf .venv out build
