@@ -22,8 +22,11 @@ from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
 
 MIN_BATCH = 2
-"""Tiles per network call on a CPU. torch hands a small convolution with batch 1 to a slow kernel instead
-of oneDNN: 0.109 s against 2 x 0.036 s for a 40x56x40 tile, 8 features, two cores (measured)."""
+"""Fewest tiles per network call on a CPU. torch hands a small convolution with batch 1 to a slow kernel
+instead of oneDNN: 0.109 s against 2 x 0.036 s for a 40x56x40 tile, 8 features, two cores (measured)."""
+
+BATCH_VOXELS = 2 * 32**3
+"""Small tiles travel together up to this many voxels, so that a call is worth its overhead."""
 
 
 class SlidingWindow:
@@ -41,6 +44,7 @@ class SlidingWindow:
         self._tile = tuple(int(n) for n in plan.configuration.patch_size)
         self._classes = plan.labels.num_classes
         self._step = step
+        self._batch = max(MIN_BATCH, BATCH_VOXELS // int(np.prod(self._tile)))
         self._flips = [
             axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)
         ]
@@ -63,8 +67,8 @@ class SlidingWindow:
         total = torch.zeros((self._classes, *shape), device=self._hardware.device)
         weight = torch.zeros(shape, device=self._hardware.device)
         every = self._boxes(shape)
-        for first in range(0, len(every), MIN_BATCH):
-            boxes = every[first : first + MIN_BATCH]
+        for first in range(0, len(every), self._batch):
+            boxes = every[first : first + self._batch]
             tiles = torch.stack([padded[(slice(None), *box)] for box in boxes])
             for box, tile in zip(boxes, self._predict(network, tiles), strict=False):
                 total[(slice(None), *box)] += tile * self._weights

@@ -1,0 +1,1 @@
+"""The simulated clinician, experiments and their report."""
