@@ -1,0 +1,136 @@
+"""A small real engine for tests of the loop: a Gaussian classifier per voxel, in numpy.
+
+It keeps to the loop's contract: it trains on the labels it was told to read, never on label files;
+members and stored cases are files, written whole; a training that was killed goes on with the next
+member; and seed, cycle and warm start all change the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from nnactive_server.core.files import atomic_path
+from nnactive_server.core.geometry import Geometry
+from nnactive_server.core.labels import LabelSet
+from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.rng import generator
+from nnactive_server.dataset import RawDataset, write_volume
+
+LABELS = LabelSet(("large", "small"))
+OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class NumpyProfile:
+    name: str = "numpy"
+    members: int = 3
+    warm_start: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        return {"name": self.name, "members": self.members, "warm_start": self.warm_start}
+
+
+@dataclass(frozen=True)
+class Report:
+    iterations: tuple[int, ...]
+    losses: tuple[float, ...]
+
+
+class NumpyEngine:
+    def __init__(
+        self, project: RawDataset, workdir: Path, profile: NumpyProfile, monitor: Monitor | None = None
+    ) -> None:
+        self.project, self.workdir, self.profile = project, workdir, profile
+        self.monitor = monitor or Monitor()
+        self.predicted: list[str] = []
+
+    def prepare(self, cases: Sequence[str]) -> None:
+        for done, case in enumerate(cases, start=1):
+            self.monitor.check()
+            if not self._image(case).exists():
+                grey = self.project.read_image(case).array[0]
+                features = np.stack(
+                    [grey, ndimage.gaussian_filter(grey, 1), ndimage.gaussian_filter(grey, 2)]
+                )
+                self._save(self._image(case), features)
+            self.monitor.report("preprocess", done, len(cases), case)
+
+    def update_labels(self, cases: Sequence[str]) -> None:
+        for done, case in enumerate(cases, start=1):
+            self._save(self._label(case), self.project.read_label(case).array)
+            self.monitor.report("labels", done, len(cases), case)
+
+    def train(
+        self, out: Path, *, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None = None
+    ) -> Report:
+        features = [np.load(self._image(case)).reshape(3, -1) for case in cases]
+        labels = [np.load(self._label(case)).ravel() for case in cases]
+        x, y = np.concatenate(features, axis=1), np.concatenate(labels)
+        x, y = x[:, y != self.project.labels.ignore], y[y != self.project.labels.ignore]
+        for member in range(self.profile.members):
+            path = out / f"member_{member}.npy"
+            if not path.exists():
+                drawn = generator("member", seed, cycle, member).integers(len(y), size=len(y))
+                model = self._fit(x[:, drawn], y[drawn])
+                if warm_start is not None:
+                    model = 0.7 * model + 0.3 * np.load(warm_start / path.name)
+                self._save(path, model)
+            self.monitor.check()
+            self.monitor.report("train", member + 1, self.profile.members)
+        return Report((1,) * self.profile.members, (math.nan, *[0.5] * (self.profile.members - 1)))
+
+    def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
+        del test
+        self.predicted.append(case)
+        features = np.load(self._image(case))
+        for member in range(self.profile.members):
+            model = np.load(members / f"member_{member}.npy")
+            distance = ((features[None] - model[:, :3, None, None, None]) / 30) ** 2
+            logits = model[:, 3, None, None, None] - distance.sum(axis=1)
+            weights = np.exp(logits - logits.max(axis=0))
+            yield (weights / weights.sum(axis=0)).astype(np.float32)
+
+    def _fit(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Mean features and log share per class (C, 4)."""
+        rows = []
+        for value in range(self.project.labels.num_classes):
+            mine = x[:, y == value]
+            middle = mine.mean(axis=1) if mine.size else x.mean(axis=1) + 50
+            rows.append([*middle, np.log((mine.shape[1] + 1) / (len(y) + 3))])
+        return np.array(rows)
+
+    def _image(self, case: str) -> Path:
+        return self.workdir / f"{case}.image.npy"
+
+    def _label(self, case: str) -> Path:
+        return self.workdir / f"{case}.label.npy"
+
+    @staticmethod
+    def _save(path: Path, array: np.ndarray) -> None:
+        with atomic_path(path) as temporary:
+            np.save(temporary, array)
+
+
+def make_source(root: Path, cases: int = 8, labels: LabelSet = LABELS) -> RawDataset:
+    """Small, completely labelled volumes of different shapes on an oblique grid."""
+    for number in range(cases):
+        rng = np.random.default_rng(number)
+        shape = (11 + number % 3, 14, 12 + number % 2)
+        grid = np.stack(np.meshgrid(*[np.arange(n) for n in shape], indexing="ij"))
+        centre = np.array(shape)[:, None, None, None] / 2 + rng.uniform(-1.5, 1.5, (3, 1, 1, 1))
+        distance = np.sqrt(((grid - centre) ** 2).sum(axis=0))
+        label = np.zeros(shape, np.uint8)
+        label[distance < 4.5] = 1
+        label[distance < 2.5] = 2
+        image = (100 + 40 * label + rng.normal(0, 25, shape)).astype(np.float32)
+        geometry = Geometry(shape, (2.0, 1.0, 1.0), (10.0, -20.0, 5.0), OBLIQUE)
+        write_volume(root / "imagesTr" / f"case_{number}_0000.nii.gz", image, geometry)
+        write_volume(root / "labelsTr" / f"case_{number}.nii.gz", label, geometry)
+    return RawDataset.create(root, labels, ("MR",), ".nii.gz", "Balls")

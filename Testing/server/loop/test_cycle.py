@@ -1,0 +1,180 @@
+"""One cycle: order, files, restart, cancel."""
+
+from __future__ import annotations
+
+import json
+from itertools import combinations
+
+import numpy as np
+import pytest
+
+from nnactive_server.core.errors import Cancelled, LoopError
+from nnactive_server.core.patch import Patch
+from nnactive_server.loop import read_maps, read_proposal
+
+
+def test_a_cycle_trains_and_proposes_free_places(bench):
+    cycle = bench.cycle()
+    proposal = cycle.run()
+    assert [query.rank for query in proposal] == [1, 2, 3]
+    boxes = {(q.case, q.patch) for q in proposal}
+    boxes |= {("case_0", Patch((3, 4, 3), (5, 6, 6))), ("case_1", Patch((2, 3, 3), (6, 6, 6)))}
+    assert not any(a[0] == b[0] and a[1].overlap(b[1]) for a, b in combinations(boxes, 2))
+    assert list(cycle.folder.members.glob("*")) != []
+
+
+def test_evaluation_comes_after_training_and_before_the_query(bench):
+    seen = []
+
+    def evaluate(folder):
+        seen.append((folder.training.exists(), folder.queries.exists()))
+
+    bench.cycle().run(evaluate)
+    assert seen == [(True, False)]
+
+
+def test_the_second_cycle_reads_the_new_labels(bench):
+    bench.cycle().run()
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    stored = bench.project.root / "work" / "case_0.label.npy"
+    before = stored.stat().st_mtime_ns
+    cycle = bench.cycle(number=1)
+    cycle.update_labels()
+    assert stored.stat().st_mtime_ns == before
+    assert stored.with_name("case_2.label.npy").exists()
+    assert json.loads(cycle.folder.labels.read_text()) == {"cases": ["case_2"]}
+    cycle.train()
+    assert json.loads(cycle.folder.training.read_text())["losses"][0] is None  # NaN is no JSON
+
+
+def test_queries_are_the_same_after_a_restart_in_the_middle_of_the_pool(bench, make_bench, recorder):
+    whole = bench.cycle().run()
+    other = make_bench("other")
+    monitor = recorder("predict", limit=2)
+    with pytest.raises(Cancelled):
+        other.cycle(monitor=monitor).run()
+    assert len(list((other.project.root / "cycle_000" / "candidates").glob("*.json"))) == 2
+    before = list(other.engine.predicted)
+    again = other.cycle().run()
+    assert list(again) == list(whole)
+    assert sorted(other.engine.predicted) == sorted(other.project.cases)
+    assert len(before) == 2
+
+
+def test_nothing_is_done_twice(bench):
+    first = bench.cycle().run()
+    stamps = {p: p.stat().st_mtime_ns for p in bench.project.root.rglob("*") if p.is_file()}
+    predicted = list(bench.engine.predicted)
+    assert list(bench.cycle().run()) == list(first)
+    assert bench.engine.predicted == predicted
+    assert {p: p.stat().st_mtime_ns for p in bench.project.root.rglob("*") if p.is_file()} == stamps
+
+
+def test_only_maps_of_chosen_cases_are_kept(bench):
+    cycle = bench.cycle(query_size=2)
+    proposal = cycle.run()
+    chosen = {query.case for query in proposal}
+    assert {path.stem for path in (cycle.folder.path / "maps").iterdir()} == chosen
+    assert not (cycle.folder.path / "candidates").exists()
+    prediction, entropy = read_maps(cycle.folder.maps(min(chosen)))
+    shape = bench.project.geometry(min(chosen)).shape
+    assert prediction.shape == entropy.shape == shape
+    assert prediction.dtype == np.uint8
+    assert entropy.min() >= 0
+    assert 0.1 < entropy.max() <= np.log(3) + 1e-3
+
+
+def test_random_needs_no_prediction(bench):
+    cycle = bench.cycle("random")
+    assert len(cycle.run()) == 3
+    assert bench.engine.predicted == []
+    assert not (cycle.folder.path / "maps").exists()
+
+
+def test_random_foreground_takes_the_prediction_when_nobody_knows_the_labels(bench):
+    bench.cycle("random-fg-66").run()
+    assert sorted(bench.engine.predicted) == sorted(bench.project.cases)
+
+
+def test_random_foreground_takes_the_labels_it_is_given(bench):
+    asked = []
+
+    def labels(case):
+        asked.append(case)
+        return bench.truth(case)
+
+    bench.cycle("random-fg-66", label_source=labels).run()
+    assert bench.engine.predicted == []
+    assert sorted(asked) == sorted(bench.project.cases)
+
+
+def test_only_the_pool_is_queried(bench):
+    proposal = bench.cycle(pool=["case_3", "case_4"]).run()
+    assert {query.case for query in proposal} <= {"case_3", "case_4"}
+    assert set(bench.engine.predicted) == {"case_3", "case_4"}
+
+
+def test_warm_start_changes_what_is_learned(bench, make_bench):
+    other = make_bench("cold")
+    for each, warm in ((bench, True), (other, False)):
+        each.cycle(warm_start=warm).run()
+        each.annotate(1, {"case_2": Patch((1, 1, 1), (6, 6, 6))})
+        second = each.cycle(number=1, warm_start=warm)
+        second.update_labels()
+        second.train()
+    models = [np.load(b.project.root / "cycle_001" / "members" / "member_0.npy") for b in (bench, other)]
+    assert not np.allclose(*models)
+
+
+def test_training_without_the_loop_file_is_refused(bench):
+    with pytest.raises(LoopError, match=r"loop_001\.json"):
+        bench.cycle(number=1).run()
+
+
+def test_another_seed_is_refused_by_name(bench):
+    bench.cycle().update_labels()
+    with pytest.raises(LoopError, match=r"request\.seed was 5, now 6"):
+        bench.cycle(seed=6)
+
+
+def test_a_skipped_patch_is_not_proposed_again(bench):
+    first = bench.cycle(query_size=6).run()
+    bench.annotate(1, {})
+    bench.cycle(number=1, query_size=6).run()
+    entry = {
+        "patches": [
+            {"file": f"{q.case}.nii.gz", "coords": q.start, "size": q.size, "status": "skipped"}
+            for q in first
+        ]
+    }
+    (bench.project.root / "loop_001.json").write_text(json.dumps(entry))
+    for name in ("queries.json",):
+        (bench.project.root / "cycle_001" / name).unlink()
+    again = bench.cycle(number=1, query_size=6).run()
+    assert not any(a.case == b.case and a.patch.overlap(b.patch) for a in first for b in again)
+
+
+def test_a_proposal_survives_its_file(bench):
+    cycle = bench.cycle(query_size=4)
+    proposal = cycle.run()
+    read = read_proposal(cycle.folder)
+    assert list(read) == list(proposal)
+    assert [q.why for q in read] == [q.why for q in proposal]
+    document = json.loads(cycle.folder.queries.read_text())
+    corner = bench.project.geometry(document[0]["case"]).index_to_world(document[0]["start"])
+    assert document[0]["world_corner"] == pytest.approx(corner)
+
+
+def test_shortages_are_told(bench):
+    cycle = bench.cycle("random", query_size=500)
+    proposal = cycle.run()
+    assert 0 < len(proposal) < 500
+    assert read_proposal(cycle.folder).shortages == proposal.shortages != ()
+
+
+def test_a_damaged_proposal_is_named(bench):
+    cycle = bench.cycle()
+    cycle.run()
+    cycle.folder.queries.write_text('[{"case": "case_0"}]')
+    with pytest.raises(LoopError, match=r"queries\.json"):
+        read_proposal(cycle.folder)

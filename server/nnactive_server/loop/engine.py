@@ -1,0 +1,42 @@
+"""What the loop asks of a segmentation engine; `segmentation.Engine` is the real one.
+
+Stated here, so that this room can be used and tested without importing torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+
+class TrainingSummary(Protocol):
+    """What a training says about itself."""
+
+    @property
+    def iterations(self) -> tuple[int, ...]:
+        """Steps of each member."""
+
+    @property
+    def losses(self) -> tuple[float, ...]:
+        """Last loss of each member; NaN for members that were there already."""
+
+
+class SegmentationEngine(Protocol):
+    """Trains and predicts the cases of one project."""
+
+    def prepare(self, cases: Sequence[str]) -> None:
+        """Plan once, and preprocess the images that are not ready yet."""
+
+    def update_labels(self, cases: Sequence[str]) -> None:
+        """Read the label files of these cases again."""
+
+    def train(
+        self, out: Path, *, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None = None
+    ) -> TrainingSummary:
+        """Train the members on the annotated `cases` into `out`; goes on where a killed call left off."""
+
+    def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
+        """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""

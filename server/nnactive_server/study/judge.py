@@ -1,0 +1,121 @@
+"""How good an ensemble is on the test cases, and how far its members differ."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from nnactive_server.core.errors import LoopError
+from nnactive_server.core.files import read_json, write_json
+from nnactive_server.core.labels import LabelSet
+from nnactive_server.core.monitor import Monitor
+from nnactive_server.evaluation.dice import class_means, dice_per_class, mean_dice, pairwise_dice
+from nnactive_server.query import uncertainty_maps
+
+Predict = Callable[[str], Iterator[np.ndarray]]
+
+
+def judge(
+    path: Path,
+    cases: Sequence[str],
+    labels: LabelSet,
+    predict: Predict,
+    truth: Callable[[str], np.ndarray],
+    monitor: Monitor,
+) -> dict[str, Any]:
+    """Judge the test cases one by one and write the result to `path`; cases done before are read.
+
+    Args:
+        path: target; until it is complete, a folder of the same name without ending holds single cases.
+        cases: test cases.
+        labels: classes of the truth.
+        predict: members' softmax arrays (C, z, y, x) of a case.
+        truth: label map (z, y, x) of a case.
+        monitor: progress (stage "evaluate") and cancel.
+
+    Returns:
+        The document: means over cases, and each case's own values; None where Dice is not defined.
+    """
+    parts = _parts(path)
+    rows = {}
+    for done, case in enumerate(cases, start=1):
+        monitor.check()
+        part = parts / f"{case}.json"
+        if not part.exists():
+            write_json(part, judge_case(predict(case), truth(case), labels))
+        rows[case] = read_json(part, LoopError)
+        monitor.report("evaluate", done, len(cases), case)
+    document = _means(rows, labels)
+    write_json(path, document)
+    discard_parts(path)
+    return document
+
+
+def discard_parts(path: Path) -> None:
+    """Remove the single cases of a judgement that is complete."""
+    shutil.rmtree(_parts(path), ignore_errors=True)
+
+
+def _parts(path: Path) -> Path:
+    return path.with_suffix("")
+
+
+def judge_case(members: Iterator[np.ndarray], truth: np.ndarray, labels: LabelSet) -> dict[str, Any]:
+    """Dice of the mean softmax, and the members' disagreement, on one case.
+
+    Args:
+        members: softmax arrays (C, z, y, x).
+        truth: label map (z, y, x).
+        labels: the classes.
+
+    Returns:
+        Dice per class name (None where absent from prediction and truth), mean pairwise Dice of the
+        members (None for a single one), mean mutual information and predictive entropy in nats.
+    """
+    votes: list[np.ndarray] = []
+
+    def watched() -> Iterator[np.ndarray]:
+        for member in members:
+            votes.append(member.argmax(axis=0).astype(np.uint8))
+            yield member
+
+    maps = uncertainty_maps(watched(), ("prediction", "predictive_entropy", "mutual_information"))
+    dice = dice_per_class(maps["prediction"], truth, labels)
+    return {
+        "dice": {name: _plain(value) for name, value in zip(labels.classes, dice, strict=True)},
+        "pairwise_dice": _plain(pairwise_dice(votes, labels)),
+        "mean_mutual_information": float(maps["mutual_information"].mean()),
+        "mean_predictive_entropy": float(maps["predictive_entropy"].mean()),
+    }
+
+
+def _means(rows: dict[str, dict[str, Any]], labels: LabelSet) -> dict[str, Any]:
+    table = [[_number(row["dice"][name]) for name in labels.classes] for row in rows.values()]
+    names = ("pairwise_dice", "mean_mutual_information", "mean_predictive_entropy")
+    return {
+        "mean_dice": _plain(mean_dice(table)),
+        "dice_per_class": {
+            name: _plain(value) for name, value in zip(labels.classes, class_means(table), strict=True)
+        },
+        "members": {name: _mean([row[name] for row in rows.values()]) for name in names},
+        "cases": rows,
+    }
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _plain(value: float) -> float | None:
+    """JSON knows no NaN."""
+    return None if math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

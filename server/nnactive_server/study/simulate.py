@@ -1,0 +1,345 @@
+"""An active-learning experiment against hidden ground truth, which can be stopped and continued.
+
+The run's folder is a project of its own:
+
+    run.json            settings; a later call must bring the same ones
+    split.json          pool and test cases
+    truth.json          foreground voxels of the whole pool, for the annotated share
+    dataset.json        classes, with the ignore id
+    imagesTr/           links to the images of pool and test cases
+    labelsTr/           partial label maps, of pool cases only
+    loop_NNN.json       patches annotated before training N
+    cycle_NNN/          one cycle: see `loop.CycleFolder`; plus evaluation.json and views/
+    work/               the engine's
+    summary.json        the results so far
+
+Test cases are in the project so that the engine can predict them, but they are neither in the pool
+nor have they label maps, and the plan is made before the engine sees them. Their truth is read from
+the source, for judging only.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+from nnactive_server.core.errors import LoopError
+from nnactive_server.core.files import atomic_path, read_json, write_json
+from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.patch import Index3
+from nnactive_server.dataset import (
+    LoopPatch,
+    RawDataset,
+    loop_path,
+    read_loops,
+    split_cases,
+    start_budget,
+)
+from nnactive_server.dataset.raw import DESCRIPTION, IMAGES
+from nnactive_server.loop import WORK, Clock, Cycle, CycleFolder, SegmentationEngine, claim, project_lock
+from nnactive_server.query import Query, Request, get_strategy
+from nnactive_server.study.judge import discard_parts, judge
+from nnactive_server.study.query_views import save_views
+from nnactive_server.study.summary import annotation_path, evaluation_path, write_summary
+from nnactive_server.study.truth import Clinician, annotated_voxels
+
+RUN = "run.json"
+TEST_FRACTION = 0.25
+
+
+class ProfileLike(Protocol):
+    """What a run needs to know of a profile; `segmentation.Profile` is the real one."""
+
+    @property
+    def name(self) -> str:
+        """As on the command line."""
+
+    @property
+    def warm_start(self) -> bool:
+        """Whether a cycle goes on from the weights of the one before."""
+
+    def to_json(self) -> dict[str, Any]:
+        """All settings as plain values."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What makes two runs the same.
+
+    Attributes:
+        strategy: name, see `query.strategy_names`.
+        cycles: number of trainings; between two of them `query_size` patches are annotated.
+        query_size: patches of a query.
+        patch: voxels (z, y, x); clipped to smaller images.
+        seed: of everything random, training included.
+        profile: how much work a training is.
+        start_size: patches annotated before the first training; `query_size` unless given.
+        patches_per_image: most patches of one image in a query; `query_size` unless given.
+        strategy_parameters: replace the strategy's own.
+        test_fraction: share of the cases that are set aside for testing.
+        last_query: propose patches after the last training too; nobody answers them.
+        views: proposals of each query, best first, of which slices are kept for the report.
+
+    Raises:
+        LoopError: no cycle, or a start without patches.
+        QueryError: strategy, patch or query size are not valid.
+    """
+
+    strategy: str
+    cycles: int
+    query_size: int
+    patch: Index3
+    seed: int
+    profile: ProfileLike
+    start_size: int | None = None
+    patches_per_image: int | None = None
+    strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
+    test_fraction: float = TEST_FRACTION
+    last_query: bool = True
+    views: int = 24
+
+    def __post_init__(self) -> None:
+        get_strategy(self.strategy, **self.strategy_parameters)
+        if self.cycles < 1:
+            raise LoopError(f"cycles: {self.cycles}; at least one training is needed")
+        if self.first_size < 1:
+            raise LoopError(f"start_size: {self.first_size}; the first training needs at least one patch")
+        self.request(0)
+
+    @property
+    def first_size(self) -> int:
+        """Patches annotated before the first training."""
+        return self.query_size if self.start_size is None else self.start_size
+
+    def request(self, step: int) -> Request:
+        """What the query after training `step` asks for."""
+        queries = max(1, self.cycles - 1)
+        return Request(self.query_size, self.patch, step, queries, self.seed, self.patches_per_image)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, as written into run.json."""
+        return {
+            "strategy": self.strategy,
+            "strategy_parameters": dict(self.strategy_parameters),
+            "cycles": self.cycles,
+            "query_size": self.query_size,
+            "start_size": self.first_size,
+            "patches_per_image": self.patches_per_image,
+            "patch": list(self.patch),
+            "seed": self.seed,
+            "profile": self.profile.to_json(),
+            "test_fraction": self.test_fraction,
+            "last_query": self.last_query,
+            "views": self.views,
+        }
+
+
+EngineFactory = Callable[[RawDataset, Path, Any, Monitor], SegmentationEngine]
+
+
+def simulate(
+    source: RawDataset,
+    out: Path,
+    settings: Settings,
+    *,
+    monitor: Monitor | None = None,
+    make_engine: EngineFactory | None = None,
+) -> dict[str, Any]:
+    """Run an experiment, or continue the one in `out`.
+
+    A run that was stopped anywhere, even killed, continues where it was and proposes the same patches
+    as one that was not.
+
+    Args:
+        source: data set with complete label maps; they are the clinician's answers and judge the test cases.
+        out: the run's folder, see the module.
+        settings: what to do.
+        monitor: progress and cancel.
+        make_engine: `(project, workdir, profile, monitor) -> engine`; nnU-Net by default.
+
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        DatasetError: the source is not completely labelled.
+        LoopError: another process works in `out`, or it holds a run with other settings.
+        Cancelled: asked to stop; the same call continues.
+    """
+    clinician = Clinician(source)
+    with project_lock(out):
+        run = _Run(source, out, settings, clinician, Clock(monitor), make_engine or _nnunet)
+        for number in range(settings.cycles):
+            run.cycle(number)
+        return run.summarise()
+
+
+def _nnunet(project: RawDataset, workdir: Path, profile: Any, monitor: Monitor) -> SegmentationEngine:
+    from nnactive_server.segmentation import Engine  # imports torch, which takes seconds
+
+    return Engine(project, workdir, profile, monitor)
+
+
+class _Run:
+    """One experiment while it goes on."""
+
+    def __init__(
+        self,
+        source: RawDataset,
+        out: Path,
+        settings: Settings,
+        clinician: Clinician,
+        clock: Clock,
+        make_engine: EngineFactory,
+    ) -> None:
+        self._settings, self._clinician, self._clock = settings, clinician, clock
+        self._description = {
+            "dataset": source.name,
+            "labels": list(source.labels.classes),
+            **settings.to_json(),
+        }
+        _require_own(out)
+        claim(out / RUN, self._description)
+        self._pool, self._test = _split(source, out, settings.test_fraction)
+        self._project = _make_project(source, out)
+        self._engine = make_engine(self._project, out / WORK, settings.profile, clock)
+        self._strategy = get_strategy(settings.strategy, **settings.strategy_parameters)
+
+    def cycle(self, number: int) -> None:
+        """Annotate what was asked for before, train, judge, query."""
+        last = number == self._settings.cycles - 1
+        self._clock.where = f"cycle {number + 1} of {self._settings.cycles}: "
+        if number == 0:
+            self._start()
+        cycle = Cycle(
+            self._project,
+            self._engine,
+            self._strategy,
+            self._settings.request(number),
+            pool=self._pool,
+            warm_start=self._settings.profile.warm_start,
+            label_source=self._clinician.label,
+            clock=self._clock,
+        )
+        proposal = cycle.run(self._evaluate, query=self._settings.last_query or not last)
+        if proposal is not None:
+            save_views(self._project, cycle.folder, proposal[: self._settings.views], self._clinician.label)
+            self.summarise()
+        if proposal is not None and not last:
+            self._answer(number + 1, [self._as_answer(query) for query in proposal])
+
+    def summarise(self) -> dict[str, Any]:
+        """Write summary.json anew."""
+        return write_summary(self._project.root, self._description, self._test)
+
+    def _start(self) -> None:
+        if not loop_path(self._project.root, 0).exists():
+            self._answer(0, self._start_patches())
+
+    def _start_patches(self) -> list[LoopPatch]:
+        """The same for every strategy: only the seed decides."""
+        chosen = start_budget(
+            {case: self._project.geometry(case).shape for case in self._pool},
+            self._clinician.label,
+            self._project.labels,
+            self._settings.patch,
+            self._settings.first_size,
+            self._settings.seed,
+        )
+        return [self._answered(entry) for entry in chosen]
+
+    def _answer(self, number: int, patches: Sequence[LoopPatch]) -> None:
+        if not loop_path(self._project.root, number).exists():
+            self._clinician.annotate(self._project, number, patches)
+
+    def _as_answer(self, query: Query) -> LoopPatch:
+        return self._answered(LoopPatch(query.case, query.patch, query.score, query.group, query.rank))
+
+    def _answered(self, entry: LoopPatch) -> LoopPatch:
+        corner = self._project.geometry(entry.case).index_to_world(entry.patch.start)
+        return replace(entry, world_corner=corner, annotator="simulated", status="done")
+
+    def _evaluate(self, folder: CycleFolder) -> None:
+        path = evaluation_path(folder)
+        if path.exists():
+            discard_parts(path)  # left by a kill right after the result was written
+            return
+        with self._clock.measure(folder.costs, "evaluate"):
+            write_json(annotation_path(folder), self._annotation())
+            self._engine.prepare(self._test)
+            judge(
+                path,
+                self._test,
+                self._project.labels,
+                lambda case: self._engine.predict(folder.members, case, test=True),
+                self._clinician.label,
+                self._clock,
+            )
+        self.summarise()
+
+    def _annotation(self) -> dict[str, Any]:
+        """What is annotated now."""
+        voxels, foreground = annotated_voxels(self._project, self._pool)
+        whole = self._pool_foreground()
+        return {
+            "patches": sum(len(loop) for loop in read_loops(self._project.root)),
+            "annotated_voxels": voxels,
+            "foreground_voxels": foreground,
+            "foreground_fraction": foreground / whole if whole else None,
+        }
+
+    def _pool_foreground(self) -> int:
+        """Voxels of any class in the truth of the pool, counted once."""
+        path = self._project.root / "truth.json"
+        if not path.exists():
+            write_json(path, {"pool_foreground_voxels": self._clinician.foreground_voxels(self._pool)})
+        return int(read_json(path, LoopError)["pool_foreground_voxels"])
+
+
+def _require_own(out: Path) -> None:
+    """Refuse a folder in which something else lies, such as the data set itself."""
+    if not (out / RUN).exists():
+        foreign = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
+        if foreign:
+            raise LoopError(
+                f"{out}: holds no run but other files, e.g. {foreign[0]}; give a new or empty folder"
+            )
+
+
+def _split(source: RawDataset, out: Path, fraction: float) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Pool and test cases, by the names of the cases alone."""
+    pool, test = split_cases(source.cases, fraction)
+    if not test:
+        raise LoopError(
+            f"{source.root}: {len(source.cases)} cases leave none for testing; "
+            "a simulation needs two cases or more and a test share above 0"
+        )
+    claim(out / "split.json", {"pool": pool, "test": test})
+    return pool, test
+
+
+def _make_project(source: RawDataset, out: Path) -> RawDataset:
+    """Link the images and describe the project; what is there already is kept."""
+    for case in source.cases:
+        for path in source.image_paths(case):
+            _link(path.resolve(), out / IMAGES / path.name)
+    if (out / DESCRIPTION).exists():
+        return RawDataset.open(out)
+    return RawDataset.create(
+        out, source.labels.as_partial(), source.channels, source.file_ending, source.name
+    )
+
+
+def _link(source: Path, target: Path) -> None:
+    """A link to `source`, or a copy where the file system has no links."""
+    if target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.unlink(missing_ok=True)  # a link whose target was moved away
+    try:
+        target.symlink_to(source)
+    except OSError:
+        with atomic_path(target) as temporary:
+            shutil.copyfile(source, temporary)
