@@ -174,7 +174,7 @@ def test_a_full_report_holds_every_figure(full: Path) -> None:
 
 def test_the_last_cycle_comes_first_and_every_group_has_its_turn(full: Path) -> None:
     text = read(full).text
-    assert text.index("Proposed after cycle 1: 4 of 6 boxes") < text.index("Proposed after cycle 0: 1 of 1")
+    assert text.index("Proposed after cycle 2: 4 of 6 boxes") < text.index("Proposed after cycle 1: 1 of 1")
     shown = re.findall(r"case_7, rank (\d+), (for lesion|over all structures)", text)
     # The plain group's only query has the last rank.
     assert shown[:4] == [
@@ -271,8 +271,8 @@ def test_a_damaged_view_is_left_out(run: Path) -> None:
     put_queries(run / "cycle_001", 1)
     (run / "cycle_001" / "views" / "query_001.npz").write_bytes(b"PK half a file")
     text = read(write_report(run)).text
-    assert "Proposed after cycle 0: 1 of 2 boxes" in text
-    assert "Proposed after cycle 1" not in text
+    assert "Proposed after cycle 1: 1 of 2 boxes" in text
+    assert "Proposed after cycle 2" not in text
 
 
 def test_a_run_that_has_just_begun_has_a_report(tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_groups_that_fell_short_are_named(tmp_path: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     summary["cycles"][1]["shortages"] = [{"group": "class-2", "asked": 5, "found": 3}]
     put(run / "summary.json", summary)
-    assert "Query of cycle 1: only 3 of 5 boxes for lesion found a free place" in read(write_report(run)).text
+    assert "Query of cycle 2: only 3 of 5 boxes for lesion found a free place" in read(write_report(run)).text
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:

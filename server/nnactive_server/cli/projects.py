@@ -131,7 +131,7 @@ def export(
 
         written = export_project(project, dest, export_model)
         text = [
-            f"Model of cycle {written['cycle']}: {written['model']}",
+            f"Model of cycle {int(written['cycle']) + 1}: {written['model']}",
             f"  predict with: nnUNetv2_predict_from_modelfolder -m {written['model']} -i IMAGES -o OUTPUT",
             f"{written['label_maps']} label maps: {written['labels']}",
             f"{written['patches']} patches: {written['statistics']}",

@@ -14,7 +14,8 @@ from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.files import atomic_path
 from nnactive_server.evaluation import QueryView, plots
 from nnactive_server.study import report_html as html
-from nnactive_server.study.report_data import STAGES, Proposal, Run, read_run
+from nnactive_server.study.report_data import Proposal, Run, read_run, shown_number
+from nnactive_server.study.summary import STAGES
 
 PICTURES_PER_CYCLE = 4
 _STAGE_NAMES = {
@@ -169,7 +170,7 @@ def _cycles(run: Run) -> list[str]:
     head = ["cycle", "boxes", "voxels", "share of structures", "Mean Dice", *run.labels]
     rows = [
         [
-            str(c.number),
+            str(c.shown),
             html.whole(c.patches),
             html.whole(c.annotated_voxels),
             html.percent(c.foreground),
@@ -179,7 +180,7 @@ def _cycles(run: Run) -> list[str]:
         for c in run.cycles
     ]
     notes = [
-        f"Query of cycle {c.number}: only {found} of {asked} boxes {_group_name(group, run.labels)} found a "
+        f"Query of cycle {c.shown}: only {found} of {asked} boxes {_group_name(group, run.labels)} found a "
         "free place; others took the rest as far as there was room."
         for c in run.cycles
         for group, asked, found in c.shortages
@@ -190,7 +191,7 @@ def _cycles(run: Run) -> list[str]:
 
 def _members(run: Run) -> list[str]:
     rows = [
-        [str(c.number), html.decimal(c.pairwise_dice, 3), html.decimal(c.mutual_information, 4)]
+        [str(c.shown), html.decimal(c.pairwise_dice, 3), html.decimal(c.mutual_information, 4)]
         for c in run.cycles
         if math.isfinite(c.pairwise_dice) or math.isfinite(c.mutual_information)
     ]
@@ -217,7 +218,8 @@ def _proposed(run: Run) -> list[str]:
                 html.picture(plots.png(plots.query_picture(view, top), 130), _caption(query, run))
                 for query, view in shown
             ]
-            text = f"Proposed after cycle {number}: {len(shown)} of {len(run.proposals[number])} boxes"
+            count = f"{len(shown)} of {len(run.proposals[number])} boxes"
+            text = f"Proposed after cycle {shown_number(number)}: {count}"
             pieces += [html.heading(3, text), html.grid(pictures)]
     if not pieces:
         return []
@@ -275,11 +277,11 @@ def _times(run: Run) -> list[str]:
     filled = {name: np.nan_to_num(values) for name, values in columns.items()}
     totals = np.sum(list(filled.values()), axis=0)
     rows = [
-        [str(c.number), *(html.duration(v[i]) for v in columns.values()), html.duration(totals[i])]
+        [str(c.shown), *(html.duration(v[i]) for v in columns.values()), html.duration(totals[i])]
         for i, c in enumerate(timed)
     ]
     rows.append(["all", *(html.duration(v.sum()) for v in filled.values()), html.duration(totals.sum())])
-    figure = plots.stage_times([c.number for c in timed], {n: v.tolist() for n, v in filled.items()})
+    figure = plots.stage_times([c.shown for c in timed], {n: v.tolist() for n, v in filled.items()})
     return [
         html.heading(2, "Computing time"),
         html.picture(plots.png(figure), "Time of each stage in each cycle.", "chart"),

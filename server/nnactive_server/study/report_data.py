@@ -15,7 +15,6 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json
 from nnactive_server.evaluation.plots import Curve
 
-STAGES = ("label_update", "train", "predict", "query", "evaluate")
 _RESULTS = frozenset({"cycles", "versions", "labels", "aubc", "final_dice", "full_dice", "test_cases"})
 
 
@@ -46,6 +45,11 @@ class Cycle:
     pairwise_dice: float
     mutual_information: float
     shortages: tuple[tuple[str, int, int], ...]
+
+    @property
+    def shown(self) -> int:
+        """The number people read."""
+        return shown_number(self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,11 @@ def read_run(folder: Path) -> Run:
         aubc=number(summary.get("aubc")),
         full_dice=full if math.isfinite(full) else None,
     )
+
+
+def shown_number(cycle: int) -> int:
+    """Files count cycles from 0, people from 1, as the progress on the command line does."""
+    return cycle + 1
 
 
 def number(value: Any) -> float:
