@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,10 @@ class SlidingWindow:
         self._flips = [
             axes for n in range(len(mirror_axes) + 1) for axes in itertools.combinations(mirror_axes, n)
         ]
+        # On a CPU each thread predicts tiles of its own with one core: a network this small does not
+        # keep several cores busy from inside.
+        self._workers = hardware.threads if hardware.device.type == "cpu" else 1
+        self._threads = ThreadPoolExecutor(self._workers, "tiles", _one_core if self._workers > 1 else None)
         self._weights = compute_gaussian(
             self._tile,
             sigma_scale=1 / 8,
@@ -66,15 +71,26 @@ class SlidingWindow:
         shape = tuple(padded.shape[1:])
         total = torch.zeros((self._classes, *shape), device=self._hardware.device)
         weight = torch.zeros(shape, device=self._hardware.device)
-        every = self._boxes(shape)
-        for first in range(0, len(every), self._batch):
-            boxes = every[first : first + self._batch]
-            tiles = torch.stack([padded[(slice(None), *box)] for box in boxes])
-            for box, tile in zip(boxes, self._predict(network, tiles), strict=False):
-                total[(slice(None), *box)] += tile * self._weights
-                weight[box] += self._weights
+        for box, tile in self._tiles(network, padded):
+            total[(slice(None), *box)] += tile * self._weights
+            weight[box] += self._weights
         total /= weight
         return total[(slice(None), *inside[1:])]
+
+    def _tiles(
+        self, network: nn.Module, image: torch.Tensor
+    ) -> Iterator[tuple[tuple[slice, ...], torch.Tensor]]:
+        """Boxes and their logits, always in the same order; at most one batch per thread is in memory."""
+        boxes = self._boxes(image.shape[1:])
+        batches = [boxes[first : first + self._batch] for first in range(0, len(boxes), self._batch)]
+
+        def predict(batch: Sequence[tuple[slice, ...]]) -> torch.Tensor:
+            return self._predict(network, torch.stack([image[(slice(None), *box)] for box in batch]))
+
+        for first in range(0, len(batches), self._workers):
+            group = batches[first : first + self._workers]
+            for batch, tiles in zip(group, self._threads.map(predict, group), strict=True):
+                yield from zip(batch, tiles, strict=False)
 
     def _boxes(self, shape: Sequence[int]) -> list[tuple[slice, ...]]:
         starts = compute_steps_for_sliding_window(tuple(shape), self._tile, self._step)
@@ -83,6 +99,7 @@ class SlidingWindow:
             for corner in itertools.product(*starts)
         ]
 
+    @torch.inference_mode()
     def _predict(self, network: nn.Module, tiles: torch.Tensor) -> torch.Tensor:
         """Mean logits (B, C, z, y, x) over the flips; B may come back larger than it went in."""
         if len(tiles) < MIN_BATCH and self._hardware.device.type == "cpu":
@@ -98,6 +115,11 @@ class SlidingWindow:
         if total is None:
             raise SegmentationError("no flips to predict with")
         return total / len(self._flips)
+
+
+def _one_core() -> None:
+    """Runs in each new thread: torch's thread count belongs to the thread that sets it."""
+    torch.set_num_threads(1)
 
 
 def member_softmax(
