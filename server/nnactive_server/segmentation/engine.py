@@ -124,7 +124,8 @@ class Engine:
             test: use the profile's settings for evaluation instead of those for the pool.
         """
         window = self._test_window if test else self._query_window
-        with torch_threads(self._hardware.threads):
+        # Tiles are predicted in threads of one core each; a second core waiting here would only spin.
+        with torch_threads(1 if self._hardware.device.type == "cpu" else self._hardware.threads):
             yield from member_softmax(
                 window,
                 self._network,

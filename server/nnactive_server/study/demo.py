@@ -79,6 +79,7 @@ def demo(
         patch=patch,
         seed=SEED,
         profile=profile or _profile(),
+        last_query=True,
     )
     run = out / "run"
     summary = simulate(source, run, settings, monitor=monitor, make_engine=make_engine)

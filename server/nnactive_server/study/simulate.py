@@ -98,7 +98,7 @@ class Settings:
     patches_per_image: int | None = None
     strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
     test_fraction: float = TEST_FRACTION
-    last_query: bool = True
+    last_query: bool = False
     views: int = 24
 
     def __post_init__(self) -> None:
