@@ -3,8 +3,8 @@
     python Testing/benchmarks/run.py            quick rows, about two minutes
     python Testing/benchmarks/run.py --long     also the demo and five hippocampus cycles, about half an hour
 
-Real images are taken from ../shared/data when they are there, phantoms otherwise. Every figure is measured in this
-run; stock nnU-Net is measured beside ours on the same images, weights and plan.
+Real images are taken from ../shared/data when they are there, phantoms otherwise. Every figure is measured in
+this run; stock nnU-Net is measured beside ours on the same images, weights and plan.
 """
 
 from __future__ import annotations

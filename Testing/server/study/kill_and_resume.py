@@ -31,7 +31,7 @@ spec.loader.exec_module(engine)
 
 
 def settings() -> Settings:
-    return Settings("clasp-pe", 2, 4, (4, 5, 4), 7, engine.NumpyProfile(), views=2)
+    return Settings("clasp-pe", 2, 4, (4, 5, 4), 7, engine.NumpyProfile(), last_query=True, views=2)
 
 
 def kill_at(pattern: str, nth: int, moment: str) -> None:

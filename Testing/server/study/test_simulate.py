@@ -55,6 +55,7 @@ POINTS = [
 
 def settings(**changes):
     plain = {"strategy": "clasp-pe", "cycles": 3, "query_size": 4, "patch": (4, 5, 4), "seed": 7}
+    plain |= {"last_query": True}
     return Settings(**plain | {"profile": numpy_engine.NumpyProfile()} | changes)
 
 
