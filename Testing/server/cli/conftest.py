@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,15 +10,7 @@ from typer.testing import CliRunner, Result
 
 from nnactive_server.cli import app
 from nnactive_server.dataset import RawDataset
-
-spec = importlib.util.spec_from_file_location(
-    "numpy_engine", Path(__file__).parents[1] / "loop" / "numpy_engine.py"
-)
-assert spec is not None
-assert spec.loader is not None
-numpy_engine = importlib.util.module_from_spec(spec)
-sys.modules["numpy_engine"] = numpy_engine
-spec.loader.exec_module(numpy_engine)
+from testkit import numpy_engine
 
 
 @pytest.fixture(scope="session")

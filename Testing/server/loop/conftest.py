@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -19,19 +16,7 @@ from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import LoopPatch, RawDataset, write_loop, write_patches
 from nnactive_server.loop import Clock, Cycle
 from nnactive_server.query import Request, get_strategy
-
-
-def _load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-numpy_engine = _load(Path(__file__).with_name("numpy_engine.py"))
+from testkit import numpy_engine
 
 
 class Recorder(Monitor):

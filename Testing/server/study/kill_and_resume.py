@@ -9,7 +9,6 @@ that nobody killed.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import signal
@@ -17,17 +16,11 @@ import sys
 from fnmatch import fnmatch
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # pytest does this for tests; we are a process apart
+
 from nnactive_server.dataset import RawDataset
 from nnactive_server.study.simulate import Settings, simulate
-
-spec = importlib.util.spec_from_file_location(
-    "numpy_engine", Path(__file__).parents[1] / "loop" / "numpy_engine.py"
-)
-assert spec is not None
-assert spec.loader is not None
-engine = importlib.util.module_from_spec(spec)
-sys.modules["numpy_engine"] = engine
-spec.loader.exec_module(engine)
+from testkit import numpy_engine as engine
 
 
 def settings() -> Settings:

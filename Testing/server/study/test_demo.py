@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.study import demo as module
 from nnactive_server.study.demo import demo
-
-spec = importlib.util.spec_from_file_location(
-    "numpy_engine", Path(__file__).parents[1] / "loop" / "numpy_engine.py"
-)
-assert spec is not None
-assert spec.loader is not None
-numpy_engine = importlib.util.module_from_spec(spec)
-sys.modules["numpy_engine"] = numpy_engine
-spec.loader.exec_module(numpy_engine)
+from testkit import numpy_engine
 
 QUICK = {"profile": numpy_engine.NumpyProfile(), "make_engine": numpy_engine.NumpyEngine}
 

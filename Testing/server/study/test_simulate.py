@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -20,15 +19,9 @@ from nnactive_server.evaluation.views import QueryView
 from nnactive_server.loop import project_lock
 from nnactive_server.study.judge import judge
 from nnactive_server.study.simulate import Settings, simulate
+from testkit import numpy_engine
 
 HERE = Path(__file__).parent
-
-spec = importlib.util.spec_from_file_location("numpy_engine", HERE.parent / "loop" / "numpy_engine.py")
-assert spec is not None
-assert spec.loader is not None
-numpy_engine = importlib.util.module_from_spec(spec)
-sys.modules["numpy_engine"] = numpy_engine
-spec.loader.exec_module(numpy_engine)
 
 POINTS = [
     ("settings", "run.json", 1, "after"),
