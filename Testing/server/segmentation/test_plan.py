@@ -3,9 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
-from nnactive_server.dataset import Volume
+from nnactive_server.dataset import Volume, write_volume
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.plan import fingerprint_case, make_plan
 
@@ -64,3 +65,11 @@ def test_the_plan_is_frozen_once_made(project, tmp_path):
     before = (tmp_path / "plans.json").read_bytes()
     Engine(project, tmp_path, get_profile("smoke", features=16)).prepare(project.cases)
     assert (tmp_path / "plans.json").read_bytes() == before
+
+
+def test_an_empty_image_is_named(make_project, tmp_path):
+    project = make_project(cases=2, annotated=1)
+    path = project.image_paths("case_1")[0]
+    write_volume(path, np.zeros(project.geometry("case_1").shape, np.float32), project.geometry("case_1"))
+    with pytest.raises(SegmentationError, match=r"case_1_0000.*every voxel is zero"):
+        Engine(project, tmp_path, get_profile("smoke")).prepare(project.cases)

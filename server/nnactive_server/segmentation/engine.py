@@ -11,7 +11,7 @@ import torch
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.dataset import RawDataset
+from nnactive_server.dataset import RawDataset, Volume
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.inference import SlidingWindow, member_softmax
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
@@ -81,7 +81,7 @@ class Engine:
         missing = [case for case in cases if not self._store.has_image(case)]
         for done, case in enumerate(missing, start=1):
             self._monitor.check()
-            self._store.store_image(case, self._dataset.read_image(case))
+            self._store.store_image(case, self._image(case))
             self._monitor.report("preprocess", done, len(missing), case)
 
     def update_labels(self, cases: Sequence[str]) -> None:
@@ -165,13 +165,22 @@ class Engine:
             self._loaded = members, [load_weights(path, self._hardware.device) for path in paths]
         return self._loaded[1]
 
+    def _image(self, case: str) -> Volume:
+        """The image of a case; nnU-Net crops to what is not zero, so something must be."""
+        image = self._dataset.read_image(case)
+        if not image.array.any():
+            raise SegmentationError(
+                f"{self._dataset.image_paths(case)[0]}: every voxel is zero; remove or replace this case"
+            )
+        return image
+
     def _make_plan(self, cases: Sequence[str]) -> Plan:
         labels = self._dataset.labels
         fingerprints = {}
         for done, case in enumerate(sorted(cases), start=1):
             self._monitor.check()
             label = self._dataset.read_label(case).array if self._dataset.has_label(case) else None
-            fingerprints[case] = fingerprint_case(case, self._dataset.read_image(case), label, labels)
+            fingerprints[case] = fingerprint_case(case, self._image(case), label, labels)
             self._monitor.report("plan", done, len(cases), case)
         dataset_json = {
             "channel_names": {str(i): name for i, name in enumerate(self._dataset.channels)},
@@ -187,7 +196,7 @@ class Engine:
         """Intensities (channels, n) of everything not zero in a few cases: before anything is annotated."""
         samples = []
         for case in sorted(cases)[:10]:
-            array = self._dataset.read_image(case).array
+            array = self._image(case).array
             inside = array[:, (array != 0).any(axis=0)]
             samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
         return np.concatenate(samples, axis=1)
