@@ -184,17 +184,17 @@ def start_row(truth: RawDataset, folder: Path) -> Row:
     return Row(f"process start until training runs ({len(truth.cases)} cases)", f"{taken:.1f} s")
 
 
-def whole_run(arguments: list[str], out: Path) -> tuple[float, float, dict]:
-    """Seconds, peak GB and summary of one command."""
+def whole_run(arguments: list[str], out: Path, summary: str = "summary.json") -> tuple[float, float, dict]:
+    """Seconds, peak GB (of the hungriest command so far) and summary of one command."""
     start = time.perf_counter()
     subprocess.run([str(COMMAND), *arguments, "--out", str(out)], check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6
-    return seconds, peak, json.loads((out / "summary.json").read_text())
+    return seconds, peak, json.loads((out / summary).read_text())
 
 
 def long_rows(folder: Path) -> list[Row]:
-    seconds, peak, summary = whole_run(["demo"], folder / "demo")
+    seconds, peak, summary = whole_run(["demo"], folder / "demo", "run/summary.json")
     rows = [
         Row("make demo, the loop itself", f"{seconds:.0f} s, {peak:.1f} GB, Dice {summary['final_dice']:.3f}")
     ]
