@@ -105,3 +105,13 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
         plots.class_curves((20, 40), np.zeros((2, 3)), ("a", "b"))
     with pytest.raises(NNActiveError, match="montage"):
         plots.query_montage([a_view()], [])
+
+
+@pytest.mark.parametrize("dice", [(0.806, 0.85), (0.0, 1.0), (0.5, 0.5), (float("nan"), 0.93)])
+def test_the_dice_axis_shows_every_value_and_no_needless_room(dice):
+    figure = plots.learning_curve([plots.Curve("a", (20, 40), (0.1, 0.2), dice)])
+    bottom, top = figure.axes[0].get_ylim()
+    known = [value for value in dice if value == value]
+    assert bottom < min(known) <= max(known) < top
+    assert -0.03 <= bottom < top <= 1.03
+    assert top - bottom <= max(0.2, max(known) - min(known) + 0.06) + 1e-9

@@ -79,7 +79,7 @@ def learning_curve(curves: Sequence[Curve], full_dice: float | None = None) -> F
         left.plot(curve.patches, curve.dice, label=_plain(curve.name), **_style(number))
         right.plot(curve.foreground, curve.dice, **_style(number))
     for axes in (left, right):
-        _dice_axis(axes)
+        _dice_axis(axes, [d for c in curves for d in c.dice] + ([] if full_dice is None else [full_dice]))
         if full_dice is not None:
             axes.axhline(full_dice, color="0.35", linewidth=1, linestyle=(0, (1, 2)), label="all labels")
     _count_axis(left, "annotated patches (boxes)", [p for c in curves for p in c.patches])
@@ -112,7 +112,7 @@ def class_curves(patches: Sequence[float], dice: np.ndarray, names: Sequence[str
     axes = figure.subplots()
     for number, name in enumerate(names):
         axes.plot(patches, table[:, number], label=_plain(name), **_style(number))
-    _dice_axis(axes)
+    _dice_axis(axes, table.ravel().tolist())
     _count_axis(axes, "annotated patches (boxes)", patches)
     axes.set_ylabel("Dice")
     _legend(figure, axes)
@@ -269,8 +269,13 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
-def _dice_axis(axes: Axes) -> None:
-    axes.set_ylim(-0.03, 1.03)  # room for markers at 0 and 1
+def _dice_axis(axes: Axes, values: Sequence[float]) -> None:
+    """As much of 0..1 as the values need, at least 0.2, so that a late gain of 0.01 can still be seen."""
+    known = [value for value in values if np.isfinite(value)] or [0.0, 1.0]
+    low, high = min(known) - 0.02, max(known) + 0.02
+    spare = max(0.0, 0.2 - (high - low)) / 2
+    # 0.03 beyond 0 and 1, so that markers there are not cut
+    axes.set_ylim(max(-0.03, low - spare), min(1.03, high + spare))
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
 

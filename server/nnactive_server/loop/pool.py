@@ -33,6 +33,9 @@ LabelSource = Callable[[str], np.ndarray]
 KEPT_MAPS = ("predictive_entropy", "prediction")
 """What is kept of a case, for people to look at."""
 
+EXPLAINED_BY = ("mutual_information",)
+"""Made for the explanation of a patch, whatever the strategy ranks by."""
+
 
 class Pool:
     """Stage 1 of a query over all cases of the pool.
@@ -108,7 +111,7 @@ class Pool:
         return offer
 
     def _predict(self, case: str) -> dict[str, np.ndarray]:
-        measures = dict.fromkeys((*self._strategy.measures, *KEPT_MAPS))
+        measures = dict.fromkeys((*self._strategy.measures, *KEPT_MAPS, *EXPLAINED_BY))
         with self._clock.measure(self._folder.costs, "predict"):
             return uncertainty_maps(self._engine.predict(self._folder.members, case), measures, case=case)
 
