@@ -83,7 +83,7 @@ def demo(
     )
     run = out / "run"
     summary = simulate(source, run, settings, monitor=monitor, make_engine=make_engine)
-    return Demo(run, write_report(run), summary)
+    return Demo(run, write_report(run, out / "report.html"), summary)
 
 
 def _phantoms(root: Path, monitor: Monitor) -> RawDataset:
