@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,13 +20,21 @@ from nnactive_server.segmentation.inference import SlidingWindow, member_softmax
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import Profile
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
 from nnactive_server.segmentation.training import (
     TrainingReport,
     load_weights,
     member_path,
     train_ensemble,
 )
+
+if TYPE_CHECKING:
+    from nnactive_server.segmentation.recipe import Recipe
+
+RECIPE = "nnactive_server.segmentation.recipe"
+"""Imported late: it brings in nnU-Net's trainer, which takes seconds."""
+
+KEPT_BYTES = 512 * 2**20
+"""Images read for the plan are kept up to this size, to be preprocessed without reading them again."""
 
 
 class Engine:
@@ -54,6 +65,7 @@ class Engine:
         self._profile = profile
         self._monitor = monitor or Monitor()
         self._hardware = hardware or detect()
+        self._kept: dict[str, Volume] = {}
         self._loaded: tuple[Path, list[dict[str, torch.Tensor]]] | None = None
 
     @property
@@ -76,13 +88,17 @@ class Engine:
         The plan is made from all `cases` and what is annotated in them at that moment; later calls leave it
         as it is. Reports the stages "plan" and "preprocess".
         """
+        # Reading images leaves the interpreter idle enough to load the trainer in the meantime.
+        threading.Thread(target=import_module, args=(RECIPE,), daemon=True).start()
         if not (self._workdir / "plans.json").exists():
             self._make_plan(cases).save(self._workdir)
         missing = [case for case in cases if not self._store.has_image(case)]
         for done, case in enumerate(missing, start=1):
             self._monitor.check()
-            self._store.store_image(case, self._image(case))
+            image = self._kept.pop(case) if case in self._kept else self._image(case)
+            self._store.store_image(case, image)
             self._monitor.report("preprocess", done, len(missing), case)
+        self._kept.clear()
 
     def update_labels(self, cases: Sequence[str]) -> None:
         """Read the label files of these cases again; images are not touched. Stage "labels"."""
@@ -141,10 +157,14 @@ class Engine:
 
     @cached_property
     def _recipe(self) -> Recipe:
+        from nnactive_server.segmentation.recipe import Recipe
+
         return Recipe(self.plan, self._profile.augmentation)
 
     @cached_property
     def _network(self) -> torch.nn.Module:
+        from nnactive_server.segmentation.recipe import deep_supervision
+
         network = self._hardware.place(self._recipe.network())
         deep_supervision(network, on=False)
         return network
@@ -180,7 +200,10 @@ class Engine:
         for done, case in enumerate(sorted(cases), start=1):
             self._monitor.check()
             label = self._dataset.read_label(case).array if self._dataset.has_label(case) else None
-            fingerprints[case] = fingerprint_case(case, self._image(case), label, labels)
+            image = self._image(case)
+            fingerprints[case] = fingerprint_case(case, image, label, labels)
+            if sum(kept.array.nbytes for kept in self._kept.values()) + image.array.nbytes <= KEPT_BYTES:
+                self._kept[case] = image
             self._monitor.report("plan", done, len(cases), case)
         dataset_json = {
             "channel_names": {str(i): name for i, name in enumerate(self._dataset.channels)},

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -29,8 +29,10 @@ from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.members import MemberSplit, member_splits
 from nnactive_server.segmentation.preprocessing import TrainingCase
 from nnactive_server.segmentation.profiles import Ensemble, Optimiser, Profile
-from nnactive_server.segmentation.recipe import Recipe
 from nnactive_server.segmentation.sampling import CropSampler
+
+if TYPE_CHECKING:
+    from nnactive_server.segmentation.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
