@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from nnactive_server.evaluation import QueryView, plots
+from nnactive_server.study.report import group_name
 from nnactive_server.study.report_data import read_run
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,7 @@ def main() -> None:
         ),
         "queries": plots.query_montage(
             [QueryView.load(query.view) for query in shown],
-            [f"{query.case}, rank {query.rank}, chosen for {query.group}" for query in shown],
+            [f"{query.case}, rank {query.rank}, {group_name(query.group, run.labels)}" for query in shown],
         ),
     }
     PICTURES.mkdir(parents=True, exist_ok=True)

@@ -180,7 +180,7 @@ def _cycles(run: Run) -> list[str]:
         for c in run.cycles
     ]
     notes = [
-        f"Query of cycle {c.shown}: only {found} of {asked} boxes {_group_name(group, run.labels)} found a "
+        f"Query of cycle {c.shown}: only {found} of {asked} boxes {group_name(group, run.labels)} found a "
         "free place; others took the rest as far as there was room."
         for c in run.cycles
         for group, asked, found in c.shortages
@@ -252,7 +252,7 @@ def _with_views(queries: Sequence[Proposal]) -> list[tuple[Proposal, QueryView]]
 
 
 def _caption(query: Proposal, run: Run) -> str:
-    parts = [query.case, f"rank {query.rank}", _group_name(query.group, run.labels)]
+    parts = [query.case, f"rank {query.rank}", group_name(query.group, run.labels)]
     if math.isfinite(query.score):
         parts.append(f"score {html.decimal(query.score)}")
     measures = [f"{k.replace('_', ' ')} {html.decimal(v, 3)}" for k, v in query.why.items() if k != "mean"]
@@ -260,7 +260,8 @@ def _caption(query: Proposal, run: Run) -> str:
     return ", ".join(filter(None, parts)) + inside
 
 
-def _group_name(group: str, labels: Sequence[str]) -> str:
+def group_name(group: str, labels: Sequence[str]) -> str:
+    """What a query's group is called in words: the class it was chosen for, or all structures."""
     value = group.removeprefix("class-")
     if value != group and value.isdecimal() and 1 <= int(value) <= len(labels):
         return f"for {labels[int(value) - 1]}"
