@@ -18,7 +18,7 @@ def test_own_data_are_used_where_they_lie(tmp_path):
     made = demo(source.root, tmp_path / "out", **QUICK)
     assert made.summary["dataset"] == "Balls"
     assert len(made.summary["cycles"]) == module.CYCLES
-    assert made.report == tmp_path / "out" / "run" / "report.html"
+    assert made.report == tmp_path / "out" / "report.html"
     text = made.report.read_text()
     assert "<img" in text or "data:image" in text
     assert sorted(p.relative_to(source.root) for p in source.root.rglob("*")) == before
