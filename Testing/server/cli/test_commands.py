@@ -67,6 +67,23 @@ def test_another_seed_in_the_same_folder_is_one_clear_line(simulated, invoke, so
     assert "seed was 12345, now 99" in said.stderr
 
 
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        ("members=3", 1, "profile.members was 2, now 3"),
+        ("ensemble=folds", 1, 'profile.ensemble was "chain", now "folds"'),
+        ("speed=3", 1, "no such setting: speed"),
+        ("members", 2, "needs a name, '=' and a value"),
+    ],
+)
+def test_settings_of_the_profile_can_be_changed(simulated, invoke, source, change, code, told):
+    out, _ = simulated
+    words = ("--patch", 4, 5, 4, "--query-size", 3, "--cycles", 2, "--profile", "smoke", "--out", out)
+    said = invoke("simulate", source.root, *words, "--set", change)
+    assert said.exit_code == code
+    assert told in " ".join(said.stderr.replace("│", " ").split())
+
+
 def test_an_error_is_one_json_document_too(simulated, invoke, source):
     words = ("--patch", 4, 5, 4, "--query-size", 3, "--profile", "smoke", "--strategy", "guess")
     said = invoke("simulate", source.root, *words, "--out", simulated[0], "--json")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from nnactive_server.core.errors import SegmentationError
-from nnactive_server.segmentation import get_profile, profile_names
+from nnactive_server.segmentation import Ensemble, get_profile, profile_names
 
 
 def test_the_four_profiles_of_the_contract_exist_and_are_plain_values():
@@ -27,6 +27,8 @@ def test_the_paper_profile_is_the_published_schedule():
         ({"query_step": 1.5}, "query_step = 1.5"),
         ({"case_sampling": "some"}, "case_sampling = 'some'"),
         ({"speed": 3}, "no such setting: speed"),
+        ({"members": "many"}, "profile smoke: .*not supported"),
+        ({"ensemble": "crowd"}, "'crowd' is not a valid Ensemble"),
     ],
 )
 def test_wrong_settings_are_named(overrides, told):
@@ -37,3 +39,7 @@ def test_wrong_settings_are_named(overrides, told):
 def test_an_unknown_profile_lists_the_known_ones():
     with pytest.raises(SegmentationError, match="fast-cpu"):
         get_profile("fast")
+
+
+def test_words_become_choices():
+    assert get_profile("smoke", ensemble="folds", optimiser="sgd").ensemble is Ensemble.FOLDS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,7 +11,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from nnactive_server.cli.session import Json, session
+from nnactive_server.cli.session import Json, pairs, session
 
 
 def register(app: typer.Typer) -> None:
@@ -56,6 +57,10 @@ def simulate(
     profile: Annotated[
         str, typer.Option(help="How long a training is: smoke, fast-cpu, paper, deploy.")
     ] = "fast-cpu",
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Change a setting of the profile; repeat."),
+    ] = None,
     start_size: Annotated[
         int | None, typer.Option(min=1, help="Patches before the first training.  [default: --query-size]")
     ] = None,
@@ -71,7 +76,10 @@ def simulate(
     summary.json at any time. The same command continues a run that was stopped.
 
     Example: nnactive simulate Dataset004_Hippocampus --patch 20 20 20 --query-size 20 --out runs/clasp-1
+
+    Settings of a profile are described in segmentation/profiles.py, e.g. --set members=3
     """
+    overrides = {name: _value(text) for name, text in pairs(change or [], "--set")}
     with session(as_json) as run:
         from nnactive_server.dataset import RawDataset
         from nnactive_server.segmentation import get_profile
@@ -85,7 +93,7 @@ def simulate(
             query_size,
             patch,
             seed,
-            get_profile(profile),
+            get_profile(profile, **overrides),
             start_size=start_size,
             patches_per_image=patches_per_image,
         )
@@ -111,3 +119,11 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
             f"{sum(entry['seconds'].values()):.0f} s",
         )
     return table
+
+
+def _value(text: str) -> Any:
+    """A number, true, false or null as such; anything else is a word."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

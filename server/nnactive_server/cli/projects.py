@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from nnactive_server.cli.session import Json, session
+from nnactive_server.cli.session import Json, pairs, session
 
 
 def register(app: typer.Typer) -> None:
@@ -40,7 +39,7 @@ def import_(
 
     Example: nnactive import dicom-folder projects/liver --label liver=1 --label tumour=2 --channel CT
     """
-    classes = {name: _whole(value, name) for name, value in _pairs(label or [], "--label")}
+    classes = {name: _whole(value, name) for name, value in pairs(label or [], "--label")}
     with session(as_json) as run:
         from nnactive_server.dataset import import_dataset
 
@@ -89,7 +88,7 @@ def suggest(
     Example: nnactive suggest projects/liver --variable tumour --interest tumour
     """
     sizes: dict[str, list[tuple[float, float, float]]] = {}
-    for name, value in _pairs(box or [], "--box"):
+    for name, value in pairs(box or [], "--box"):
         sizes.setdefault(name, []).append(_size(value, name))
     with session(as_json) as run:
         from nnactive_server.dataset import RawDataset
@@ -137,14 +136,6 @@ def export(
             f"{written['patches']} patches: {written['statistics']}",
         ]
         run.result(written, "\n".join(text))
-
-
-def _pairs(words: Sequence[str], option: str) -> list[tuple[str, str]]:
-    """`NAME=VALUE` words, taken apart."""
-    for word in words:
-        if "=" not in word:
-            raise typer.BadParameter(f"{word!r} needs a name, '=' and a value", param_hint=option)
-    return [(name, value) for name, _, value in (word.partition("=") for word in words)]
 
 
 def _whole(value: str, name: str) -> int:

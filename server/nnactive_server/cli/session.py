@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from types import FrameType
 from typing import Annotated, Any
@@ -96,3 +96,11 @@ def _print(running: Session, as_json: bool) -> None:
 
 def _write_json(document: Mapping[str, Any]) -> None:
     sys.stdout.write(json.dumps(document, indent=2, allow_nan=False, default=str) + "\n")
+
+
+def pairs(words: Sequence[str], option: str) -> list[tuple[str, str]]:
+    """`NAME=VALUE` words, taken apart."""
+    for word in words:
+        if "=" not in word:
+            raise typer.BadParameter(f"{word!r} needs a name, '=' and a value", param_hint=option)
+    return [(name, value) for name, _, value in (word.partition("=") for word in words)]

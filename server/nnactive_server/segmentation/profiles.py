@@ -96,20 +96,30 @@ class Profile:
     checkpoint_seconds: float = 60.0
 
     def __post_init__(self) -> None:
-        checks = {
+        try:
+            object.__setattr__(self, "ensemble", Ensemble(self.ensemble))
+            object.__setattr__(self, "optimiser", Optimiser(self.optimiser))
+            wrong = [name for name, good in self._checks().items() if not good]
+        except (TypeError, ValueError) as problem:
+            raise SegmentationError(f"profile {self.name}: {problem}") from problem
+        if wrong:
+            values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
+            raise SegmentationError(f"profile {self.name}: not a valid value: {values}")
+
+    def _checks(self) -> dict[str, bool]:
+        """Whether each field that has a range is inside it."""
+        return {
             "members": self.members >= 1,
             "iterations": self.iterations >= 1,
             "learning_rate": self.learning_rate > 0,
             "averaging": 0 <= self.averaging < 1,
+            "batch_size": self.batch_size is None or self.batch_size >= 1,
             "foreground_share": 0 <= self.foreground_share <= 1,
             "case_sampling": self.case_sampling in ("annotated", "uniform"),
             "augmentation": self.augmentation in ("full", "light"),
             "query_step": 0 < self.query_step <= 1,
             "test_step": 0 < self.test_step <= 1,
         }
-        wrong = [f"{field} = {getattr(self, field)!r}" for field, good in checks.items() if not good]
-        if wrong:
-            raise SegmentationError(f"profile {self.name}: not a valid value: {', '.join(wrong)}")
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as written into run files."""
