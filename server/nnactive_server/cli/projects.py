@@ -56,7 +56,7 @@ def import_(
             "warnings": list(made.warnings),
         }
         text = [
-            f"Imported {len(made.cases)} cases ({made.kind}), {len(made.labelled)} of them with labels.",
+            f"Cases imported ({made.kind}): {len(made.cases)}; with labels: {len(made.labelled)}",
             f"Channels: {', '.join(made.channels)}",
             f"Classes: {', '.join(made.labels.classes)}",
             *(f"Note: {warning}" for warning in made.warnings),
