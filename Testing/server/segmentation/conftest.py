@@ -33,7 +33,10 @@ def volume(seed: int, shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarr
 
 @pytest.fixture(scope="session")
 def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RawDataset]:
-    """Builds a project of `cases` cases, the first `annotated` of which hold one annotated patch."""
+    """Builds a project of `cases` cases, the first `annotated` of which hold one annotated patch.
+
+    With `last_spacing` the last case has other voxels than the plan and must be resampled.
+    """
 
     def build(
         cases: int = 5,
@@ -42,12 +45,15 @@ def make_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., RawD
         spacing: tuple[float, float, float] = (1.0, 1.0, 1.0),
         channel: str = "MRI",
         border: int = 0,
+        last_spacing: tuple[float, float, float] | None = None,
     ) -> RawDataset:
         root = tmp_path_factory.mktemp("project")
         project = RawDataset.create(root, LABELS.as_partial(), (channel,), ".nii.gz", "tiny")
-        geometry = Geometry(shape, spacing, (10.0, -20.0, 5.0), OBLIQUE)
         truths = {}
         for number in range(cases):
+            last = number == cases - 1
+            voxel = last_spacing if last and last_spacing else spacing
+            geometry = Geometry(shape, voxel, (10.0, -20.0, 5.0), OBLIQUE)
             image, truth = volume(number, shape)
             if border:
                 outside = np.ones(shape, bool)

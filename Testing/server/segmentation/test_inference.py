@@ -25,7 +25,14 @@ def test_members_come_one_by_one_as_softmax_on_the_cases_own_grid(trained, proje
 
 
 def test_resampled_cropped_and_turned_images_come_back_to_their_grid(make_project, tmp_path):
-    project = make_project(cases=3, annotated=2, shape=(24, 14, 26), spacing=(1.0, 2.5, 1.0), border=3)
+    project = make_project(
+        cases=3,
+        annotated=2,
+        shape=(24, 14, 26),
+        spacing=(1.0, 2.5, 1.0),
+        border=3,
+        last_spacing=(1.3, 2.5, 0.8),
+    )
     engine = Engine(project, tmp_path, get_profile("smoke", iterations=40, members=1, learning_rate=5e-3))
     engine.prepare(project.cases)
     engine.update_labels(project.cases[:2])

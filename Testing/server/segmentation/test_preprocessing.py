@@ -38,14 +38,24 @@ def test_normalisation_does_not_depend_on_annotation(make_project, tmp_path):
         np.testing.assert_array_equal(annotated_store.image(case), bare_store.image(case))
 
 
-def test_labels_follow_the_image_through_crop_axis_order_and_resampling(make_project, tmp_path):
-    project = make_project(cases=3, annotated=2, shape=(24, 14, 26), spacing=(1.0, 2.5, 1.0), border=2)
+@pytest.mark.parametrize("number", [0, 3])
+def test_labels_follow_the_image_through_crop_axis_order_and_resampling(make_project, tmp_path, number):
+    project = make_project(
+        cases=4,
+        annotated=4,
+        shape=(24, 14, 26),
+        spacing=(1.0, 2.5, 1.0),
+        border=2,
+        last_spacing=(1.3, 2.5, 0.8),
+    )
     engine, store = prepared(project, tmp_path)
-    case = project.cases[0]
+    case = project.cases[number]
     engine.update_labels([case])
     stored = store.training_case(case)
     assert stored.label.shape == stored.image.shape[1:]
     assert engine.plan.manager.transpose_forward != [0, 1, 2]
+    cropped = store.properties(case)["shape_after_cropping_and_before_resampling"]
+    assert (list(stored.label.shape) != cropped) == (number == 3)
     bright = stored.image[0][stored.label == 2].mean()
     dark = stored.image[0][stored.label == 0].mean()
     assert bright > dark + 1
