@@ -229,11 +229,6 @@ def test_the_pool_stage_refuses_mixed_up_candidates():
                 {"start": [0, 0, 0], "size": [1, 1, 1], "score": "x", "group": "p", "why": {}, "spare": 0}
             ]
         },
-        {
-            "candidates": [
-                {"start": [0, 0, 0], "size": [1, 1, 1], "score": 1, "group": "odd", "why": {}, "spare": 0}
-            ]
-        },
         {"step": None},
     ],
 )

@@ -80,13 +80,12 @@ class CaseCandidates:
             QueryError: a key is missing or has a wrong value.
         """
         try:
-            groups = tuple(str(group) for group in document["groups"])
-            candidates = tuple(_candidate(entry) for entry in document["candidates"])
-            strange = sorted({candidate.group for candidate in candidates} - set(groups))
-            if strange:
-                raise ValueError(f"groups {strange} are not among {list(groups)}")
             return cls(
-                str(document["case"]), str(document["strategy"]), int(document["step"]), groups, candidates
+                str(document["case"]),
+                str(document["strategy"]),
+                int(document["step"]),
+                tuple(str(group) for group in document["groups"]),
+                tuple(_candidate(entry) for entry in document["candidates"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise QueryError(
