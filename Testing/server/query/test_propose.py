@@ -11,6 +11,7 @@ import pytest
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.patch import Patch
 from nnactive_server.query import (
+    Candidate,
     CaseCandidates,
     CaseMaps,
     Proposal,
@@ -254,3 +255,11 @@ def test_scores_that_are_not_finite_cannot_be_candidates():
 
 def test_a_shortage_reads_as_a_sentence():
     assert str(Shortage("class-2", 4, 1)) == "class-2: only 1 of 4 patches found a free place"
+
+
+def test_a_candidate_of_an_unknown_group_is_refused_when_cases_are_merged():
+    request = Request(1, (1, 1, 1))
+    stray = Candidate(Patch((0, 0, 0), (1, 1, 1)), 1.0, "odd")
+    offer = CaseCandidates("a", "bald", 0, ("plain",), (stray,))
+    with pytest.raises(QueryError, match="case a: no group is called 'odd'"):
+        merge_candidates([offer], "bald", request)

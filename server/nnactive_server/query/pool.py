@@ -68,9 +68,13 @@ class _Pool:
         self._spares: list[Entry] = [entry for entry in entries if entry[1].spare]
         self._used: Counter[str] = Counter()
         self._per_image = per_image
-        for entry in entries:
-            if not entry[1].spare:
-                self._queues[entry[1].group].append(entry)
+        for case, candidate in entries:
+            if candidate.group not in groups:
+                raise QueryError(
+                    f"case {case}: no group is called {candidate.group!r}; make its candidates again"
+                )
+            if not candidate.spare:
+                self._queues[candidate.group].append((case, candidate))
 
     def take(self, group: str, count: int) -> int:
         """Move up to `count` of the best; returns how many there were."""
