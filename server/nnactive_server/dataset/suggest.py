@@ -13,6 +13,7 @@ from nnactive_server.core.geometry import Float3
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, fit_size, index3
+from nnactive_server.dataset.partial import annotated_mask
 from nnactive_server.dataset.raw import RawDataset
 
 HOMOGENEOUS, VARIABLE = 50, 100  # patches a class and cycle
@@ -125,7 +126,7 @@ def _measure(dataset: RawDataset, monitor: Monitor) -> dict[str, list[Float3]]:
         monitor.check()
         monitor.report("measure", done, len(labelled), case)
         label = dataset.read_label(case)
-        if dataset.labels.partial and bool((label.array == dataset.labels.ignore).any()):
+        if dataset.labels.partial and not annotated_mask(label.array, dataset.labels).all():
             continue
         for value, box in enumerate(ndimage.find_objects(label.array), start=1):
             if box is not None:

@@ -18,7 +18,6 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.sliding_window_prediction import compute_gaussian, compute_steps_for_sliding_window
 from torch import nn
 
-from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
 
@@ -106,15 +105,17 @@ class SlidingWindow:
             tiles = tiles.expand(MIN_BATCH, *tiles.shape[1:]).contiguous()
         if self._hardware.channels_last:
             tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
-        total: torch.Tensor | None = None
-        for axes in self._flips:
-            dims = [axis + 2 for axis in axes]
-            with self._hardware.precision():
-                out = network(tiles.flip(dims)).float().flip(dims)
-            total = out if total is None else total + out
-        if total is None:
-            raise SegmentationError("no flips to predict with")
+        total = self._flipped(network, tiles, self._flips[0])
+        for axes in self._flips[1:]:
+            total = total + self._flipped(network, tiles, axes)
         return total / len(self._flips)
+
+    def _flipped(self, network: nn.Module, tiles: torch.Tensor, axes: Sequence[int]) -> torch.Tensor:
+        """Logits (B, C, z, y, x) of tiles that the network sees turned over these spatial axes."""
+        dims = [axis + 2 for axis in axes]
+        with self._hardware.precision():
+            out: torch.Tensor = network(tiles.flip(dims))
+        return out.float().flip(dims)
 
 
 def _one_core() -> None:

@@ -8,7 +8,7 @@ from itertools import groupby
 import numpy as np
 
 from nnactive_server.core.errors import DatasetError
-from nnactive_server.dataset import LoopPatch, RawDataset, write_loop, write_patches
+from nnactive_server.dataset import LoopPatch, RawDataset, annotated_mask, write_loop, write_patches
 
 
 class Clinician:
@@ -60,7 +60,7 @@ def annotated_voxels(project: RawDataset, cases: Iterable[str]) -> tuple[int, in
     for case in cases:
         if project.has_label(case):
             label = project.read_label(case).array
-            known = label != project.labels.ignore
+            known = annotated_mask(label, project.labels)
             voxels += int(np.count_nonzero(known))
             foreground += int(np.count_nonzero(known & (label > 0)))
     return voxels, foreground
