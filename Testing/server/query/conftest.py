@@ -32,14 +32,21 @@ class Oracle:
         return {box: float(values[box.slices].sum() / box.voxels) for box in boxes}
 
     @staticmethod
-    def greedy(scores: dict[Patch, float], occupied, count: int) -> list[tuple[Patch, float]]:
+    def greedy(scores: dict[Patch, float], occupied, count: int, overlap=0.0) -> list[tuple[Patch, float]]:
+        """Every box in order of its score; voxels that are taken are kept as a set."""
         taken: list[tuple[Patch, float]] = []
-        blocked = list(occupied)
+        voxels = {voxel for box in occupied for voxel in Oracle.voxels(box)}
         for box, score in sorted(scores.items(), key=lambda entry: (-entry[1], entry[0].start)):
-            if len(taken) < count and not any(box.overlap(other) for other in blocked):
+            mine = Oracle.voxels(box)
+            # A product, not a quotient: 1 of 3 voxels is no more than a third of them.
+            if len(taken) < count and len(mine & voxels) <= overlap * len(mine) + 1e-9:
                 taken.append((box, score))
-                blocked.append(box)
+                voxels |= mine
         return taken
+
+    @staticmethod
+    def voxels(box: Patch) -> set[tuple[int, ...]]:
+        return set(itertools.product(*(range(a, b) for a, b in zip(box.start, box.stop, strict=True))))
 
     @staticmethod
     def softmax(logits: np.ndarray) -> np.ndarray:

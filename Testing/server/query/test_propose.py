@@ -14,6 +14,7 @@ from nnactive_server.query import (
     Candidate,
     CaseCandidates,
     CaseMaps,
+    Explanation,
     Proposal,
     Query,
     Request,
@@ -245,8 +246,9 @@ def test_scores_that_are_not_finite_cannot_be_candidates():
         "size": [1, 1, 1],
         "score": float("nan"),
         "group": "p",
-        "why": {},
+        "why": Explanation().to_json(),
         "spare": False,
+        "vector": [],
     }
     document = CaseCandidates("a", "random", 0, ("plain",), ()).to_json() | {"candidates": [entry]}
     with pytest.raises(QueryError, match="score nan is not finite"):

@@ -123,12 +123,12 @@ def test_the_reasons_are_means_over_the_box_without_noise(name, make_maps):
     for query in proposal:
         box = query.patch.slices
         for measure in ("predictive_entropy", "expected_entropy", "mutual_information"):
-            assert query.why[measure] == pytest.approx(maps[measure][box].mean(), rel=1e-12)
+            assert query.why.measures[measure] == pytest.approx(maps[measure][box].mean(), rel=1e-12)
         if query.group == "plain":
             chosen_by = maps[get_strategy(name).measures[0]]
         else:
             chosen_by = maps["class_signal"][int(query.group.removeprefix("class-")) - 1]
-        assert query.why["mean"] == pytest.approx(chosen_by[box].mean(), rel=1e-12)
+        assert query.why.mean == pytest.approx(chosen_by[box].mean(), rel=1e-12)
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 1.0), (1, 100 ** (1 / 3)), (3, 100.0), (9, 100.0)])
@@ -139,7 +139,7 @@ def test_scores_are_log_means_plus_noise_keyed_by_seed_step_case_and_group(step,
     assert {c.group for c in offer.candidates} == {"plain", "class-1", "class-2"}
     for candidate in offer.candidates:
         noise = generator(77, step, "a", candidate.group).gumbel(scale=1 / beta, size=(8, 8, 7))
-        expected = np.log(candidate.why["mean"]) + noise[candidate.patch.start]
+        expected = np.log(candidate.why.mean) + noise[candidate.patch.start]
         assert candidate.score == pytest.approx(expected, rel=1e-12)
 
 

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.patch import Patch
+from nnactive_server.core.places import Places
 from nnactive_server.query import patch_scores, start_positions
-from nnactive_server.query.scores import Places
 
 SHAPES = st.tuples(*[st.integers(1, 7)] * 3)
 SIZES = st.tuples(*[st.integers(1, 9)] * 3)

@@ -9,14 +9,14 @@ picks them by eye.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
 
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.core.labels import LabelSet
-from nnactive_server.core.patch import Index3, Patch, fit_size, index3
+from nnactive_server.core.patch import Patch, index3
+from nnactive_server.core.places import Occupancy, Places
 from nnactive_server.core.rng import generator
 from nnactive_server.dataset.loops import LoopPatch
 
@@ -24,7 +24,6 @@ UNIFORM = "uniform"  # group of the patches that lie anywhere
 TARGET_SHARE = 1 / 3  # of the patches, surely with targets
 EACH_CLASS = 2  # patches at least
 _SAMPLE = 256  # candidate centres kept for each class of a case
-_TRIES = 64
 
 LabelReader = Callable[[str], np.ndarray]
 
@@ -61,7 +60,7 @@ def start_budget(
         raise DatasetError(
             f"start budget: {len(shapes)} cases and {query_size} patches leave nothing to choose"
         )
-    rooms = {case: _Room.fit(shape, patch_size) for case, shape in sorted(shapes.items())}
+    rooms = {case: _Room(shape, patch_size) for case, shape in sorted(shapes.items())}
     order = [sorted(rooms)[i] for i in generator(seed, "start", "cases").permutation(len(rooms))]
     truth = _Truth(label_reader, rooms, labels, seed)
     chosen: list[LoopPatch] = []
@@ -78,70 +77,41 @@ def start_budget(
     ]
 
 
-@dataclass
 class _Room:
-    """The start positions of one image, and which are taken."""
+    """One image and the patches it has got."""
 
-    size: Index3
-    places: Index3
-    taken: list[Patch]
+    def __init__(self, shape: Sequence[int], patch_size: Sequence[int]) -> None:
+        self.space = Occupancy(Places.fit(shape, patch_size))
 
-    @classmethod
-    def fit(cls, shape: Sequence[int], patch_size: Sequence[int]) -> _Room:
-        size = fit_size(patch_size, shape)
-        return cls(size, index3([n - k + 1 for n, k in zip(shape, size, strict=True)]), [])
-
-    def centred(self, voxel: np.ndarray) -> Patch:
-        """The patch around a voxel, shifted inside the image."""
-        start = np.clip(voxel - np.array(self.size) // 2, 0, np.array(self.places) - 1)
-        return self.at(start)
-
-    def at(self, start: np.ndarray) -> Patch:
-        return Patch(index3(start.tolist()), self.size)
-
-    def take(self, patch: Patch) -> bool:
-        """Occupy a patch; False when it overlaps one that is taken."""
-        if any(patch.overlap(other) for other in self.taken):
-            return False
-        self.taken.append(patch)
-        return True
+    @property
+    def taken(self) -> int:
+        """How many patches it has got."""
+        return len(self.space.boxes)
 
     def take_around(self, voxels: np.ndarray, rng: np.random.Generator) -> Patch | None:
         """Occupy a patch that holds one of these voxels (n, 3), centred on it where that is free."""
+        size = self.space.places.size
+        for start in self.space.centred(voxels):
+            patch = Patch(index3(start.tolist()), size)
+            if self.space.is_free(patch):
+                return self._take(patch)
+        free = self.space.free()
         for voxel in voxels:
-            patch = self.centred(voxel)
-            if self.take(patch):
-                return patch
-        free = self._free()
-        for voxel in voxels:
-            lower = np.maximum(0, voxel - self.size + 1)
+            lower = np.maximum(0, voxel - size + 1)
             window = tuple(slice(a, b) for a, b in zip(lower, voxel + 1, strict=True))
             starts = np.argwhere(free[window])
             if len(starts):
-                patch = self.at(lower + rng.choice(starts))
-                self.taken.append(patch)
-                return patch
+                return self._take(self.space.places.patch(lower + rng.choice(starts)))
         return None
 
     def take_any(self, rng: np.random.Generator) -> Patch | None:
         """Occupy a patch drawn evenly among the free places; None when the image is full."""
-        for _ in range(_TRIES):
-            patch = self.at(rng.integers(self.places))
-            if self.take(patch):
-                return patch
-        free = np.flatnonzero(self._free())
-        if not len(free):
-            return None
-        patch = self.at(np.array(np.unravel_index(rng.choice(free), self.places)))
-        return patch if self.take(patch) else None
+        patch = self.space.draw(rng)
+        return None if patch is None else self._take(patch)
 
-    def _free(self) -> np.ndarray:
-        """True at each start position (z, y, x) whose patch overlaps none that is taken."""
-        free = np.ones(self.places, dtype=bool)
-        for other in self.taken:
-            lower = [max(0, s - k + 1) for s, k in zip(other.start, self.size, strict=True)]
-            free[tuple(slice(a, b) for a, b in zip(lower, other.stop, strict=True))] = False
-        return free
+    def _take(self, patch: Patch) -> Patch:
+        self.space.take(patch)
+        return patch
 
 
 class _Truth:
@@ -160,8 +130,7 @@ class _Truth:
 
     def _sample(self, case: str) -> dict[int, np.ndarray]:
         label = self._reader(case)
-        room = self._rooms[case]
-        shape = tuple(n + k - 1 for n, k in zip(room.places, room.size, strict=True))
+        shape = self._rooms[case].space.places.image_shape
         if label.shape != shape:
             raise DatasetError(f"{case}: label map of shape {label.shape}, image of shape {shape}")
         found = {0: _background(generator(self._seed, "start", case, 0), label)}
@@ -204,7 +173,7 @@ def _place_class(
     """A patch around a voxel of a class, in an image with few patches, for this class and at all."""
     group = labels.name(value)
     used = [entry.case for entry in chosen if entry.group == group]
-    for case in sorted(order, key=lambda case: (used.count(case), len(rooms[case].taken))):
+    for case in sorted(order, key=lambda case: (used.count(case), rooms[case].taken)):
         patch = rooms[case].take_around(*truth.voxels(case, value))
         if patch:
             return LoopPatch(case, patch, group=group)
@@ -216,7 +185,7 @@ def _place_uniform(rooms: Mapping[str, _Room], order: Sequence[str], seed: int) 
     draws = {case: generator(seed, "start", case, UNIFORM) for case in order}
     open_cases = list(order)
     while open_cases:
-        case = min(open_cases, key=lambda case: len(rooms[case].taken))
+        case = min(open_cases, key=lambda case: rooms[case].taken)
         patch = rooms[case].take_any(draws[case])
         if patch is None:
             open_cases.remove(case)

@@ -11,6 +11,9 @@ from typing import Protocol
 
 import numpy as np
 
+from nnactive_server.core.features import Embedding, FeatureGrid
+from nnactive_server.core.patch import Index3
+
 
 class TrainingSummary(Protocol):
     """What a training says about itself."""
@@ -40,3 +43,6 @@ class SegmentationEngine(Protocol):
 
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
+
+    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+        """Features of all members of an image, stacked along the first axis, in cells of its own grid."""

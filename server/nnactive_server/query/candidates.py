@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.patch import Patch
+from nnactive_server.query.explanation import Explanation
+from nnactive_server.query.spread import Spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +21,17 @@ class Candidate:
         patch: box on the case's own grid.
         score: finite; higher is better.
         group: the group it was chosen for.
-        why: see `Query.why`.
+        why: what speaks for it.
         spare: beyond the group's share of this image; used only when groups fall short.
+        vector: embedding of the patch, for strategies that compare patches; empty otherwise.
     """
 
     patch: Patch
     score: float
     group: str
-    why: Mapping[str, float] = field(default_factory=dict, hash=False)
+    why: Explanation = field(default_factory=Explanation)
     spare: bool = False
+    vector: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.score):
@@ -44,6 +48,8 @@ class CaseCandidates:
         step: index of the query step they were chosen for.
         groups: every group of the strategy, also those without a candidate here.
         candidates: in the order in which they were accepted.
+        spreads: how the means of all places of this image spread, by group; see `Spread`.
+        anchors: embeddings of this image's annotated boxes.
     """
 
     case: str
@@ -51,6 +57,8 @@ class CaseCandidates:
     step: int
     groups: tuple[str, ...]
     candidates: tuple[Candidate, ...]
+    spreads: Mapping[str, Spread] = field(default_factory=dict, hash=False)
+    anchors: tuple[tuple[float, ...], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values; floats survive the round trip exactly."""
@@ -65,11 +73,14 @@ class CaseCandidates:
                     "size": list(c.patch.size),
                     "score": c.score,
                     "group": c.group,
-                    "why": dict(c.why),
+                    "why": c.why.to_json(),
                     "spare": c.spare,
+                    "vector": list(c.vector),
                 }
                 for c in self.candidates
             ],
+            "spreads": {group: spread.to_json() for group, spread in self.spreads.items()},
+            "anchors": [list(vector) for vector in self.anchors],
         }
 
     @classmethod
@@ -86,6 +97,8 @@ class CaseCandidates:
                 int(document["step"]),
                 tuple(str(group) for group in document["groups"]),
                 tuple(_candidate(entry) for entry in document["candidates"]),
+                {str(group): Spread.from_json(entry) for group, entry in document["spreads"].items()},
+                tuple(_vector(entry) for entry in document["anchors"]),
             )
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
             raise QueryError(
@@ -99,6 +112,11 @@ def _candidate(entry: Mapping[str, Any]) -> Candidate:
         Patch(entry["start"], entry["size"]),
         float(entry["score"]),
         str(entry["group"]),
-        {str(name): float(value) for name, value in entry["why"].items()},
+        Explanation.from_json(entry["why"]),
         bool(entry["spare"]),
+        _vector(entry["vector"]),
     )
+
+
+def _vector(values: Iterable[Any]) -> tuple[float, ...]:
+    return tuple(float(value) for value in values)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.patch import Patch
+from nnactive_server.core.places import positive3
 from nnactive_server.query.candidates import CaseCandidates
-from nnactive_server.query.scores import positive3
 from nnactive_server.query.strategies import Strategy, get_strategy
-from nnactive_server.query.values import CaseMaps, Proposal, Request
+from nnactive_server.query.values import CaseMaps, Proposal, Request, streamed
 
 Maps = Mapping[str, np.ndarray]
 
@@ -34,12 +33,16 @@ def case_candidates(
             zero, or a box lies outside the image; the message names the case.
     """
     strategy = get_strategy(strategy) if isinstance(strategy, str) else strategy
-    missing = [name for name in strategy.measures if name not in case.maps]
+    missing = case.lacks(strategy.measures)
     if missing:
         raise QueryError(f"case {case.case}: {strategy.name} needs the maps {missing}; compute them first")
     if strategy.needs_labels and case.labels is None:
         raise QueryError(f"case {case.case}: {strategy.name} needs a label map; give truth or prediction")
-    for name in strategy.measures:
+    if strategy.embedding and case.features is None:
+        raise QueryError(
+            f"case {case.case}: {strategy.name} needs {strategy.embedding} features; compute them first"
+        )
+    for name in set(case.maps) & {*strategy.measures, *streamed(strategy.measures)}:
         lowest, highest = float(case.maps[name].min()), float(case.maps[name].max())
         if not (lowest >= 0 and highest < np.inf):
             raise QueryError(
@@ -56,25 +59,32 @@ def case_candidates(
 
 
 def merge_candidates(cases: Iterable[CaseCandidates], strategy: str | Strategy, request: Request) -> Proposal:
-    """Stage 2: the query, from the candidates of every image; their order does not matter.
+    """Stage 2: the query, from the candidates of every image, read once; their order does not matter.
 
     Raises:
         QueryError: no cases, a case twice, or candidates of another strategy or step.
     """
     strategy = get_strategy(strategy) if isinstance(strategy, str) else strategy
-    ordered = sorted(cases, key=lambda entry: entry.case)
-    if not ordered:
-        raise QueryError("the pool is empty; give the candidates of at least one case")
-    for entry, following in pairwise(ordered):
-        if entry.case == following.case:
+    return strategy.merge(_checked(cases, strategy, request), request)
+
+
+def _checked(
+    cases: Iterable[CaseCandidates], strategy: Strategy, request: Request
+) -> Iterator[CaseCandidates]:
+    """The cases one by one, so that a large pool need not be in memory at once."""
+    seen: set[str] = set()
+    for entry in cases:
+        if entry.case in seen:
             raise QueryError(f"case {entry.case} is in the pool twice")
-    for entry in ordered:
         if (entry.strategy, entry.step) != (strategy.name, request.step):
             raise QueryError(
                 f"case {entry.case}: candidates are of {entry.strategy} at step {entry.step}, not of "
                 f"{strategy.name} at step {request.step}; make them again"
             )
-    return strategy.merge(ordered, request)
+        seen.add(entry.case)
+        yield entry
+    if not seen:
+        raise QueryError("the pool is empty; give the candidates of at least one case")
 
 
 def propose(
@@ -89,6 +99,7 @@ def propose(
     patch_size: Sequence[int],
     patches_per_image: int | None = None,
     stride: int | Sequence[int] = 1,
+    overlap: float = 0.0,
 ) -> Proposal:
     """The patches to annotate next, best first; both stages in one call.
 
@@ -104,6 +115,7 @@ def propose(
         patch_size: voxels (z, y, x); clipped to smaller images.
         patches_per_image: most patches of one image; `query_size` unless given.
         stride: step between candidates in voxels.
+        overlap: largest share of a patch that annotated boxes and other patches may hold together.
 
     Raises:
         QueryError: as `case_candidates` and `merge_candidates`, or a value out of range. Too few free
@@ -118,11 +130,12 @@ def propose(
         seed,
         patches_per_image,
         positive3(stride, "stride"),
+        overlap,
     )
-    offers = [
+    offers = (
         case_candidates(case, strategy, request, annotated.get(case.case, ()))
         for case in _cases(scores_by_case)
-    ]
+    )
     return merge_candidates(offers, strategy, request)
 
 

@@ -20,10 +20,9 @@ from scipy.special import entr
 
 from nnactive_server.core.errors import QueryError
 
+VOXEL_MEASURES = ("predictive_entropy", "expected_entropy", "mutual_information")
 MEASURES = (
-    "predictive_entropy",
-    "expected_entropy",
-    "mutual_information",
+    *VOXEL_MEASURES,
     "class_signal",
     "mean_probability",
     "prediction",

@@ -8,15 +8,34 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nnactive_server.core.errors import QueryError
-from nnactive_server.core.patch import Index3, Patch
-from nnactive_server.query.scores import positive3
+from nnactive_server.core.features import FeatureGrid
+from nnactive_server.core.patch import Index3, Patch, index3
+from nnactive_server.core.places import positive3
+from nnactive_server.query.explanation import Explanation
 
 PLAIN = "plain"
+_CLASS = "class-"
+BY_CLASS = ("class_signal", "mean_probability")
+"""Measures with a first axis of classes."""
+
+
+def streamed(measures: Iterable[str]) -> tuple[str, ...]:
+    """What to compute instead, so that no array holds the signals of all classes at once."""
+    wanted: dict[str, None] = {}
+    for name in measures:
+        parts = ("mean_probability", "predictive_entropy") if name == "class_signal" else (name,)
+        wanted.update(dict.fromkeys(parts))
+    return tuple(wanted)
 
 
 def class_group(value: int) -> str:
     """Name of the group of a foreground class (label value 1..K)."""
-    return f"class-{value}"
+    return f"{_CLASS}{value}"
+
+
+def group_class(group: str) -> int:
+    """The label value of a class's group; 0 for the plain one."""
+    return int(group.removeprefix(_CLASS)) if group.startswith(_CLASS) else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,22 +48,26 @@ class CaseMaps:
         maps: by measure: (z, y, x), or (K, z, y, x) for `class_signal`, not negative.
         labels: (z, y, x) whole numbers, 1..K foreground, anything else 0; the hidden truth in a
             simulation, the current prediction in real use.
+        spacing: mm (z, y, x), for distances in explanations.
+        features: embeddings, for the strategies that need them.
 
     Raises:
-        QueryError: no id, an impossible shape, or a map or label map of another shape or type.
+        QueryError: no id, an impossible shape, or a map, label map or features of another shape or type.
     """
 
     case: str
     shape: Index3
     maps: Mapping[str, np.ndarray] = field(default_factory=dict)
     labels: np.ndarray | None = None
+    spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    features: FeatureGrid | None = None
 
     def __post_init__(self) -> None:
         if not self.case:
             raise QueryError("a case needs an id")
         object.__setattr__(self, "shape", positive3(self.shape, f"case {self.case}: image shape"))
         for name, values in self.maps.items():
-            axes = values.shape[1:] if name == "class_signal" else values.shape
+            axes = values.shape[1:] if name in BY_CLASS else values.shape
             if axes != self.shape:
                 raise QueryError(f"case {self.case}: map {name} has shape {values.shape}, image {self.shape}")
         if self.labels is not None and not (
@@ -54,6 +77,36 @@ class CaseMaps:
                 f"case {self.case}: labels of shape {self.labels.shape} and type {self.labels.dtype}; "
                 f"need whole numbers of shape {self.shape}"
             )
+
+        if self.features is not None and self.features.shape != self.shape:
+            raise QueryError(
+                f"case {self.case}: features are of an image of {self.features.shape}, not {self.shape}"
+            )
+
+    @property
+    def classes(self) -> int:
+        """Number K of foreground classes; 0 when no map tells."""
+        if "class_signal" in self.maps:
+            return len(self.maps["class_signal"])
+        return len(self.maps["mean_probability"]) - 1 if "mean_probability" in self.maps else 0
+
+    def class_signal(self, value: int) -> np.ndarray:
+        """Map `pbar_c * PE` (z, y, x) of a foreground class 1..K.
+
+        Made when asked for unless the map `class_signal` is there, so that only one needs to be in memory.
+        """
+        if "class_signal" in self.maps:
+            signal: np.ndarray = self.maps["class_signal"][value - 1]
+        else:
+            signal = self.maps["mean_probability"][value] * self.maps["predictive_entropy"]
+        return signal
+
+    def lacks(self, measures: Iterable[str]) -> list[str]:
+        """Those of these measures that are neither there nor made from others."""
+        there = set(self.maps)
+        if there >= set(streamed(("class_signal",))):
+            there.add("class_signal")
+        return [name for name in measures if name not in there]
 
     @classmethod
     def from_maps(
@@ -79,6 +132,8 @@ class Request:
         patches_per_image: most patches of one image; `query_size` unless given. With the `reference`
             schedule every group may place one, also when that makes more.
         stride: step between candidates in voxels, (z, y, x) or one number for all axes.
+        overlap: largest share of a patch's voxels that annotated boxes and other patches of the query may
+            hold together, 0 for none.
 
     Raises:
         QueryError: a value out of range, naming it.
@@ -91,6 +146,7 @@ class Request:
     seed: int = 0
     patches_per_image: int | None = None
     stride: Index3 | int = 1
+    overlap: float = 0.0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_size", positive3(self.patch_size, "patch size"))
@@ -99,8 +155,15 @@ class Request:
             value = getattr(self, name)
             if value is not None and (int(value) != value or value < lowest):
                 raise QueryError(f"{name} {value}: needs a whole number of at least {lowest}")
+        if not 0 <= self.overlap < 1:
+            raise QueryError(f"overlap {self.overlap}: needs a share of at least 0 and below 1")
         for name in ("step", "seed"):  # keys of random numbers, where numpy's integers differ from plain ones
             object.__setattr__(self, name, int(getattr(self, name)))
+
+    @property
+    def cell(self) -> Index3:
+        """Cells of feature grids, voxels (z, y, x): a quarter of a patch on each axis."""
+        return index3([-(-n // 4) for n in self.patch_size])
 
     @property
     def per_image(self) -> int:
@@ -118,8 +181,7 @@ class Query:
         score: what it was ranked by; comparable inside a group only. 0 for random patches.
         group: `plain`, or `class-<label value>` when chosen for one class.
         rank: 1..q over the whole proposal.
-        why: means over the box for people to read: `mean` of the map it was chosen by, without noise,
-            and every voxel measure that was at hand, in nats.
+        why: what speaks for it.
     """
 
     case: str
@@ -127,7 +189,7 @@ class Query:
     score: float
     group: str
     rank: int
-    why: Mapping[str, float] = field(default_factory=dict, hash=False)
+    why: Explanation = field(default_factory=Explanation)
 
     @property
     def start(self) -> Index3:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
+
+from nnactive_server.core.cores import available_cores
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,7 @@ def detect() -> Hardware:
     A CPU without bf16 instructions emulates them about a hundred times slower (measured on AVX2), so
     it stays with float32.
     """
-    # Where there is affinity, it also knows of containers that may use only some of the cores.
-    threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = available_cores()
     if torch.cuda.is_available():
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True

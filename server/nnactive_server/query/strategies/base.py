@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from nnactive_server.core.features import Embedding
 from nnactive_server.core.patch import Patch
 from nnactive_server.query.candidates import CaseCandidates
 from nnactive_server.query.values import CaseMaps, Proposal, Request
@@ -29,8 +30,12 @@ class Strategy(Protocol):
     def needs_labels(self) -> bool:
         """Whether it needs a label map of every image."""
 
+    @property
+    def embedding(self) -> Embedding | None:
+        """Features it needs of every image; None for none."""
+
     def candidates(self, case: CaseMaps, request: Request, annotated: Sequence[Patch]) -> CaseCandidates:
         """Stage 1: patches of one image that overlap neither `annotated` nor each other."""
 
-    def merge(self, cases: Sequence[CaseCandidates], request: Request) -> Proposal:
-        """Stage 2: the query, from all images' candidates; `cases` come sorted by case id."""
+    def merge(self, cases: Iterable[CaseCandidates], request: Request) -> Proposal:
+        """Stage 2: the query, from all images' candidates, read once and in any order."""

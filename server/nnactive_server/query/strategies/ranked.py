@@ -3,38 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from nnactive_server.core.errors import QueryError
+from nnactive_server.core.features import Embedding
 from nnactive_server.core.patch import Patch
+from nnactive_server.core.places import Occupancy, Places
 from nnactive_server.core.rng import generator
 from nnactive_server.query.candidates import Candidate, CaseCandidates
+from nnactive_server.query.explain import explain
 from nnactive_server.query.greedy import pick_best
-from nnactive_server.query.pool import common_groups, take_best
+from nnactive_server.query.pool import Plan, take_best
 from nnactive_server.query.schedules import SCHEDULES, inverse_temperature
-from nnactive_server.query.scores import Places, patch_scores
-from nnactive_server.query.values import PLAIN, CaseMaps, Proposal, Request, class_group
+from nnactive_server.query.scores import patch_scores
+from nnactive_server.query.spread import Spread
+from nnactive_server.query.uncertainty import VOXEL_MEASURES
+from nnactive_server.query.values import PLAIN, CaseMaps, Proposal, Request, class_group, group_class
 
-VOXEL_MEASURES = ("predictive_entropy", "expected_entropy", "mutual_information")
 _TINY = float(np.finfo(np.float64).tiny)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many patches each group may place.
-
-    Attributes:
-        quotas: in the whole query, by group; together the query size.
-        caps: in one image, by group.
-        per_image: in one image, all groups together.
-    """
-
-    quotas: Mapping[str, int]
-    caps: Mapping[str, int]
-    per_image: int
 
 
 @dataclass(frozen=True)
@@ -87,6 +76,11 @@ class RankedStrategy:
         """Never."""
         return False
 
+    @property
+    def embedding(self) -> Embedding | None:
+        """None."""
+        return None
+
     def plan(self, request: Request, groups: Sequence[str]) -> Plan:
         """Shares of the groups; those of classes that do not divide evenly are drawn by the seed."""
         wanted, quotas = request.per_image, self._quotas(request, groups)
@@ -98,21 +92,22 @@ class RankedStrategy:
 
     def candidates(self, case: CaseMaps, request: Request, annotated: Sequence[Patch]) -> CaseCandidates:
         """Stage 1: each group's best of one image, the groups in a seeded order sharing the space."""
-        maps = self._group_maps(case)
-        plan = self.plan(request, tuple(maps))
-        walk = _Walk(self, case, maps, request, annotated)
-        order = generator(request.seed, request.step, case.case, "order").permutation(len(maps))
-        for group in (tuple(maps)[i] for i in order):
+        groups = self._groups(case)
+        plan = self.plan(request, groups)
+        walk = _Walk(self, case, request, annotated)
+        order = generator(request.seed, request.step, case.case, "order").permutation(len(groups))
+        for group in (groups[i] for i in order):
             walk.pick(group, plan.caps[group])
         # Only an image with room left can help out groups that fall short elsewhere.
         if len(walk.found) == sum(plan.caps.values()) < plan.per_image:
             walk.pick(PLAIN, plan.per_image - len(walk.found), spare=True)
-        return CaseCandidates(case.case, self.name, request.step, tuple(maps), tuple(walk.found))
+        return CaseCandidates(
+            case.case, self.name, request.step, groups, tuple(walk.found), spreads=walk.spreads
+        )
 
-    def merge(self, cases: Sequence[CaseCandidates], request: Request) -> Proposal:
+    def merge(self, cases: Iterable[CaseCandidates], request: Request) -> Proposal:
         """Stage 2: each group's best of the pool."""
-        plan = self.plan(request, common_groups(cases))
-        return take_best(cases, plan.quotas, request.query_size, plan.per_image)
+        return take_best(cases, lambda groups: self.plan(request, groups), request.query_size)
 
     def scores(self, means: np.ndarray, case: str, group: str, request: Request) -> np.ndarray:
         """What a group ranks by, from the patch means (any shape)."""
@@ -123,11 +118,14 @@ class RankedStrategy:
         noise += np.log(np.maximum(means, _TINY))
         return noise
 
-    def _group_maps(self, case: CaseMaps) -> dict[str, np.ndarray]:
-        """The map of each group: classes in label order, then plain."""
-        signal = case.maps["class_signal"] if self.alpha else ()
-        by_class = {class_group(value): values for value, values in enumerate(signal, start=1)}
-        return by_class | {PLAIN: case.maps[self.measure]}
+    def map_of(self, group: str, case: CaseMaps) -> np.ndarray:
+        """The map (z, y, x) a group ranks by."""
+        return case.maps[self.measure] if group == PLAIN else case.class_signal(group_class(group))
+
+    def _groups(self, case: CaseMaps) -> tuple[str, ...]:
+        """Classes in label order, then plain."""
+        classes = case.classes if self.alpha else 0
+        return (*map(class_group, range(1, classes + 1)), PLAIN)
 
     def _quotas(self, request: Request, groups: Sequence[str]) -> dict[str, int]:
         classes = [group for group in groups if group != PLAIN]
@@ -144,35 +142,25 @@ class _Walk:
     """One image while its groups take their patches."""
 
     def __init__(
-        self,
-        strategy: RankedStrategy,
-        case: CaseMaps,
-        maps: Mapping[str, np.ndarray],
-        request: Request,
-        annotated: Sequence[Patch],
+        self, strategy: RankedStrategy, case: CaseMaps, request: Request, annotated: Sequence[Patch]
     ) -> None:
-        self._strategy, self._case, self._maps, self._request = strategy, case, maps, request
-        self._annotated = list(annotated)
-        self._places = Places.fit(case.shape, request.patch_size, request.stride)
+        self._strategy, self._case, self._request, self._annotated = strategy, case, request, annotated
+        places = Places.fit(case.shape, request.patch_size, request.stride)
+        self._occupancy = Occupancy(places, annotated, request.overlap)
         self.found: list[Candidate] = []
+        self.spreads: dict[str, Spread] = {}
 
     def pick(self, group: str, count: int, spare: bool = False) -> None:
         """Let a group accept up to `count` patches beside those already taken."""
         if not count:
             return
-        means = patch_scores(self._maps[group], self._request.patch_size, self._request.stride)
+        values = self._strategy.map_of(group, self._case)
+        means = patch_scores(values, self._request.patch_size, self._request.stride)
+        self.spreads[group] = Spread.of(means)
         scores = self._strategy.scores(means, self._case.case, group, self._request)
-        occupied = self._annotated + [candidate.patch for candidate in self.found]
-        for patch, score in pick_best(scores, self._places, occupied, count):
-            why = self._why(patch, self._maps[group])
+        for patch, score in pick_best(scores, self._occupancy, count):
+            why = explain(self._case, patch, self._annotated, values)
             self.found.append(Candidate(patch, score, group, why, spare))
-
-    def _why(self, patch: Patch, chosen_by: np.ndarray) -> dict[str, float]:
-        at_hand = {name: self._case.maps[name] for name in VOXEL_MEASURES if name in self._case.maps}
-        return {
-            name: float(values[patch.slices].mean(dtype=np.float64))
-            for name, values in {"mean": chosen_by, **at_hand}.items()
-        }
 
 
 def _floor(value: float) -> int:

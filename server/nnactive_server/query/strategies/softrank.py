@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from nnactive_server.core.patch import Patch
 from nnactive_server.core.rng import generator
 from nnactive_server.query.candidates import Candidate, CaseCandidates
-from nnactive_server.query.pool import best_first, take_best
+from nnactive_server.query.pool import Plan, best_first, take_best
 from nnactive_server.query.strategies.ranked import RankedStrategy
 from nnactive_server.query.values import PLAIN, CaseMaps, Proposal, Request
 
@@ -30,13 +30,18 @@ class SoftrankStrategy(RankedStrategy):
         doubled = replace(request, query_size=2 * request.query_size, patches_per_image=2 * request.per_image)
         return super().candidates(case, doubled, annotated)
 
-    def merge(self, cases: Sequence[CaseCandidates], request: Request) -> Proposal:
-        """Stage 2: the best of the pool after noise on the ranks."""
-        pool = sorted(((c.case, entry) for c in cases for entry in c.candidates), key=best_first)
+    def merge(self, cases: Iterable[CaseCandidates], request: Request) -> Proposal:
+        """Stage 2: the best of the pool after noise on the ranks.
+
+        Any rank can win, so all candidates are kept, unlike with the other strategies.
+        """
+        known = list(cases)
+        pool = sorted(((c.case, entry) for c in known for entry in c.candidates), key=best_first)
         noise = generator(request.seed, request.step, "ranks").gumbel(scale=1 / self.beta, size=len(pool))
         scores = noise - np.log(np.arange(1, len(pool) + 1))
-        offers: dict[str, list[Candidate]] = {entry.case: [] for entry in cases}
+        offers: dict[str, list[Candidate]] = {entry.case: [] for entry in known}
         for (case, candidate), score in zip(pool, scores.tolist(), strict=True):
             offers[case].append(replace(candidate, score=score))
-        rescored = [replace(entry, candidates=tuple(offers[entry.case])) for entry in cases]
-        return take_best(rescored, {PLAIN: request.query_size}, request.query_size, request.per_image)
+        rescored = [replace(entry, candidates=tuple(offers[entry.case])) for entry in known]
+        quota = {PLAIN: request.query_size}
+        return take_best(rescored, lambda _: Plan(quota, quota, request.per_image), request.query_size)

@@ -1,0 +1,58 @@
+"""A proposed patch in a sentence or two, for the person who annotates it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nnactive_server.query.values import Query, group_class
+
+_SURE = 0.005
+"""Classes with a smaller share of the box are left out of the sentence."""
+
+
+def describe(query: Query, classes: Sequence[str]) -> str:
+    """Why this patch, in plain words; empty when nothing is known.
+
+    Args:
+        query: the patch.
+        classes: names of the foreground classes, label value 1 first.
+    """
+    parts = (_reason(query, classes), _content(query, classes), _distance(query))
+    return " ".join(part for part in parts if part)
+
+
+def class_name(value: int, classes: Sequence[str]) -> str:
+    """Name of a label value; the number itself when it has none."""
+    if value == 0:
+        return "background"
+    return classes[value - 1] if value <= len(classes) else f"class {value}"
+
+
+def _reason(query: Query, classes: Sequence[str]) -> str:
+    value, rank = group_class(query.group), query.why.percentile
+    about = f" about {class_name(value, classes)}" if value else ""
+    if rank is not None:
+        return f"Less certain{about} than {_share(rank / 100)} of all boxes."
+    if query.why.mean is not None:
+        return f"Chosen because the model is uncertain{about}."
+    return f"Placed on {class_name(value, classes)}." if value else ""
+
+
+def _content(query: Query, classes: Sequence[str]) -> str:
+    shares = sorted(query.why.class_shares.items(), key=lambda entry: (-entry[1], entry[0]))
+    shown = [f"{_share(share)} {class_name(value, classes)}" for value, share in shares if share >= _SURE]
+    return f"Predicted: {', '.join(shown)}." if shown else ""
+
+
+def _distance(query: Query) -> str:
+    gap = query.why.nearest_mm
+    if gap is None:
+        return "Nothing annotated in this image yet." if query.why.class_shares else ""
+    return "Next to an annotated box." if gap == 0 else f"Nearest annotated box: {gap:.0f} mm away."
+
+
+def _share(share: float) -> str:
+    """A percentage without false precision."""
+    if share >= 0.9995:
+        return "all" if share == 1 else "nearly all"
+    return f"{100 * share:.1f} %" if share > 0.99 else f"{100 * share:.0f} %"
