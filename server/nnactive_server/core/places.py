@@ -80,6 +80,10 @@ class Places:
         """The box at an index (z, y, x) into `starts`."""
         return Patch(index3([axis[i] for axis, i in zip(self.starts, position, strict=True)]), self.size)
 
+    def position(self, patch: Patch) -> Index3:
+        """The index (z, y, x) into `starts` of one of these patches."""
+        return index3([int(np.searchsorted(a, s)) for a, s in zip(self.starts, patch.start, strict=True)])
+
     def overlapping(self, box: Patch) -> Slices3:
         """The positions whose patches share a voxel with this box, which may have any size.
 

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nnactive_server.core.patch import Patch
+from nnactive_server.query.device import to_numpy
 from nnactive_server.query.explanation import Explanation
 from nnactive_server.query.uncertainty import VOXEL_MEASURES
 from nnactive_server.query.values import CaseMaps
 
 
-def explain(
-    case: CaseMaps, patch: Patch, annotated: Sequence[Patch], chosen_by: np.ndarray | None
-) -> Explanation:
+def explain(case: CaseMaps, patch: Patch, annotated: Sequence[Patch], value: float | None) -> Explanation:
     """What speaks for a patch of this image, as far as its own maps tell.
 
     Args:
         case: maps of the image.
         patch: the proposed box.
         annotated: boxes of this image that are annotated already.
-        chosen_by: the map (z, y, x) it was ranked by.
+        value: of the box in the map it was ranked by, without noise; None when there is none.
     """
     box = patch.slices
     return Explanation(
-        None if chosen_by is None else _mean(chosen_by[box]),
+        value,
         {name: _mean(case.maps[name][box]) for name in VOXEL_MEASURES if name in case.maps},
-        _shares(case.maps["prediction"][box]) if "prediction" in case.maps else {},
+        _shares(to_numpy(case.maps["prediction"][box])) if "prediction" in case.maps else {},
         min((gap_mm(patch, other, case.spacing) for other in annotated), default=None),
     )
 
@@ -48,8 +48,8 @@ def gap_mm(one: Patch, other: Patch, spacing: Sequence[float]) -> float:
     return math.hypot(*gaps)
 
 
-def _mean(values: np.ndarray) -> float:
-    return float(np.asarray(values).mean(dtype=np.float64))
+def _mean(values: Any) -> float:
+    return float(to_numpy(values).mean(dtype=np.float64))
 
 
 def _shares(prediction: np.ndarray) -> dict[int, float]:

@@ -12,7 +12,8 @@ class Explanation:
     """What speaks for a patch.
 
     Attributes:
-        mean: of the map it was chosen by over the box, without noise; None for random patches.
+        mean: of the map it was chosen by over the box (or what the strategy's aggregation makes of the box),
+            without noise; None for random patches.
         measures: mean of each voxel measure at hand over the box, in nats.
         class_shares: share of the box's voxels that the model gives to each class that occurs (0 is
             background); empty when there is no prediction.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.places import Places
+from nnactive_server.query.blocks import on_all_cores, rows_of
+from nnactive_server.query.device import is_tensor, to_numpy
 
 
 def patch_scores(
@@ -16,7 +19,7 @@ def patch_scores(
     """Mean of a map over every box that lies fully inside.
 
     Args:
-        values: map (z, y, x).
+        values: map (z, y, x); a torch tensor is summed on its own device.
         patch_size: voxels (z, y, x), clipped to the map: `k_d = min(P_d, n_d)`.
         stride: step between start positions, one number or (z, y, x).
 
@@ -26,35 +29,64 @@ def patch_scores(
     Raises:
         QueryError: not three axes, values that are not finite, an impossible size or stride.
     """
-    if np.ndim(values) != 3:
-        raise QueryError(f"a map needs three axes (z, y, x), got shape {np.shape(values)}")
+    if values.ndim != 3:
+        raise QueryError(f"a map needs three axes (z, y, x), got shape {tuple(values.shape)}")
+    places = Places.fit(values.shape, patch_size, stride)
+    if is_tensor(values):
+        from nnactive_server.query.tensors import tensor_scores
+
+        tensor: Any = values
+        return to_numpy(tensor_scores(tensor, places))
     if not np.isfinite(values).all():
         raise QueryError("the map holds values that are not finite")
-    places = Places.fit(np.shape(values), patch_size, stride)
-    sums = np.asarray(values, dtype=np.float64)
-    for axis, (size, starts) in enumerate(zip(places.size, places.starts, strict=True)):
-        sums = _window_sums(sums, axis, size)
-        if len(starts) < sums.shape[axis]:
-            sums = sums.take(starts, axis=axis)
-    return sums / np.prod(places.size)
+    columns = np.empty((len(places.starts[0]), *values.shape[1:]))
+
+    def sum_columns(rows: slice) -> None:
+        columns[:, rows] = _strided_sums(values[:, rows].astype(np.float64), places, 0)
+
+    means = np.empty(places.shape)
+
+    def sum_planes(planes: slice) -> None:
+        boxes = _strided_sums(_strided_sums(columns[planes], places, 1), places, 2)
+        np.divide(boxes, np.prod(places.size), out=means[planes])
+
+    on_all_cores(sum_columns, rows_of(values.shape[1], values.shape[0] * values.shape[2]))
+    on_all_cores(sum_planes, rows_of(len(columns), values.shape[1] * values.shape[2]))
+    return means
 
 
-def _window_sums(values: np.ndarray, axis: int, length: int) -> np.ndarray:
+def _strided_sums(values: np.ndarray, places: Places, axis: int) -> np.ndarray:
+    """Window sums along an axis, at the start positions of the places."""
+    sums: np.ndarray = window_sums(values, axis, places.size[axis])
+    starts = places.starts[axis]
+    return sums.take(starts, axis=axis) if len(starts) < sums.shape[axis] else sums
+
+
+def window_sums(values: Any, axis: int, length: int) -> Any:
     """Sums of every `length` neighbours along an axis, put together from windows of 1, 2, 4, … voxels.
 
     Differences of a cumulative sum would be one line shorter, but cancel: zeros beside bright regions
     turn into small negative numbers, and equal boxes into unequal scores. Here every box goes through
     the same additions, so boxes of equal content tie exactly and zero stays zero.
+
+    Args:
+        values: numpy array or torch tensor; left as it is.
+        axis: to sum along.
+        length: neighbours in a window.
     """
-    window = np.moveaxis(values, axis, 0)
-    count = window.shape[0] - length + 1
-    sums = np.zeros((count, *window.shape[1:]))
+
+    def part(array: Any, first: int, stop: int | None) -> Any:
+        return array[(slice(None),) * axis + (slice(first, stop),)]
+
+    count = values.shape[axis] - length + 1
+    window, sums = values, None
     width, done = 1, 0
-    while done < length:
+    while True:
         if length & width:
-            sums += window[done : done + count]
+            piece = part(window, done, done + count)
+            sums = piece if sums is None else sums + piece
             done += width
-        if done < length:
-            window = window[:-width] + window[width:]
-            width *= 2
-    return np.moveaxis(sums, 0, axis)
+        if done == length:
+            return sums
+        window = part(window, 0, -width) + part(window, width, None)
+        width *= 2

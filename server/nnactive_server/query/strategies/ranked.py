@@ -11,14 +11,14 @@ import numpy as np
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.features import Embedding
 from nnactive_server.core.patch import Patch
-from nnactive_server.core.places import Occupancy, Places
+from nnactive_server.core.places import Occupancy
 from nnactive_server.core.rng import generator
+from nnactive_server.query.aggregation import Aggregation
 from nnactive_server.query.candidates import Candidate, CaseCandidates
 from nnactive_server.query.explain import explain
 from nnactive_server.query.greedy import pick_best
 from nnactive_server.query.pool import Plan, take_best
 from nnactive_server.query.schedules import SCHEDULES, inverse_temperature
-from nnactive_server.query.scores import patch_scores
 from nnactive_server.query.spread import Spread
 from nnactive_server.query.uncertainty import VOXEL_MEASURES
 from nnactive_server.query.values import PLAIN, CaseMaps, Proposal, Request, class_group, group_class
@@ -44,6 +44,10 @@ class RankedStrategy:
             group's share of an image as the published numbers were made.
         beta: inverse temperature of the noise at the first step.
         beta_max: highest inverse temperature.
+        aggregation: how a box's values become its score, see `aggregation.Aggregation`; where this page says
+            mean, it stands for that.
+        fraction: of a box's voxels that count with the aggregation `top-fraction`.
+        threshold: nats above which a voxel counts with the aggregation `threshold`.
 
     Raises:
         QueryError: a parameter out of range.
@@ -55,6 +59,9 @@ class RankedStrategy:
     schedule: str = "none"
     beta: float = 1.0
     beta_max: float = 100.0
+    aggregation: str = "mean"
+    fraction: float = 0.1
+    threshold: float = 0.2
 
     def __post_init__(self) -> None:
         if self.measure not in VOXEL_MEASURES:
@@ -65,6 +72,11 @@ class RankedStrategy:
             raise QueryError(f"{self.name}: alpha {self.alpha} must lie between 0 and 1")
         if not 0 < self.beta <= self.beta_max < math.inf:
             raise QueryError(f"{self.name}: need 0 < beta <= beta_max, got {self.beta} and {self.beta_max}")
+        self.aggregator()
+
+    def aggregator(self) -> Aggregation:
+        """How a box's values become its score."""
+        return Aggregation(self.aggregation, self.fraction, self.threshold)
 
     @property
     def measures(self) -> tuple[str, ...]:
@@ -145,8 +157,7 @@ class _Walk:
         self, strategy: RankedStrategy, case: CaseMaps, request: Request, annotated: Sequence[Patch]
     ) -> None:
         self._strategy, self._case, self._request, self._annotated = strategy, case, request, annotated
-        places = Places.fit(case.shape, request.patch_size, request.stride)
-        self._occupancy = Occupancy(places, annotated, request.overlap)
+        self._occupancy: Occupancy | None = None
         self.found: list[Candidate] = []
         self.spreads: dict[str, Spread] = {}
 
@@ -154,12 +165,15 @@ class _Walk:
         """Let a group accept up to `count` patches beside those already taken."""
         if not count:
             return
-        values = self._strategy.map_of(group, self._case)
-        means = patch_scores(values, self._request.patch_size, self._request.stride)
+        request, values = self._request, self._strategy.map_of(group, self._case)
+        places, means = self._strategy.aggregator().scores(values, request.patch_size, request.stride)
+        if self._occupancy is None:
+            self._occupancy = Occupancy(places, self._annotated, request.overlap)
         self.spreads[group] = Spread.of(means)
-        scores = self._strategy.scores(means, self._case.case, group, self._request)
+        scores = self._strategy.scores(means, self._case.case, group, request)
         for patch, score in pick_best(scores, self._occupancy, count):
-            why = explain(self._case, patch, self._annotated, values)
+            value = float(means[places.position(patch)])
+            why = explain(self._case, patch, self._annotated, value)
             self.found.append(Candidate(patch, score, group, why, spare))
 
 
