@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
+from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.files import atomic_path
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.rng import generator
 from nnactive_server.dataset import RawDataset, write_volume
 
@@ -50,6 +52,7 @@ class NumpyEngine:
         self.project, self.workdir, self.profile = project, workdir, profile
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
+        self.embedded: list[tuple[str, str]] = []
 
     def prepare(self, cases: Sequence[str]) -> None:
         for done, case in enumerate(cases, start=1):
@@ -90,12 +93,36 @@ class NumpyEngine:
         del test
         self.predicted.append(case)
         features = np.load(self._image(case))
+        for model in self._models(members):
+            yield self._softmax(model, features)
+
+    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+        """Bottleneck: each feature, weighted by how far it separates the member's classes."""
+        self.embedded.append((case, str(kind)))
+        features = np.load(self._image(case)) / 100
+        found = []
+        for model in self._models(members):
+            if kind is Embedding.BOTTLENECK:
+                found.append(features * (np.ptp(model[:, :3], axis=0) / 30)[:, None, None, None])
+            else:
+                error = self._softmax(model, 100 * features)
+                best = error.argmax(axis=0)
+                error -= np.arange(len(error))[:, None, None, None] == best
+                found.append((error[:, None] * features).reshape(-1, *features.shape[1:]))
+        shape = index3(features.shape[1:])
+        return FeatureGrid(_cell_means(np.concatenate(found), cell).astype(np.float32), cell, shape)
+
+    def _models(self, members: Path) -> Iterator[np.ndarray]:
         for member in range(self.profile.members):
-            model = np.load(members / f"member_{member}.npy")
-            distance = ((features[None] - model[:, :3, None, None, None]) / 30) ** 2
-            logits = model[:, 3, None, None, None] - distance.sum(axis=1)
-            weights = np.exp(logits - logits.max(axis=0))
-            yield (weights / weights.sum(axis=0)).astype(np.float32)
+            yield np.load(members / f"member_{member}.npy")
+
+    @staticmethod
+    def _softmax(model: np.ndarray, features: np.ndarray) -> np.ndarray:
+        distance = ((features[None] - model[:, :3, None, None, None]) / 30) ** 2
+        logits = model[:, 3, None, None, None] - distance.sum(axis=1)
+        weights = np.exp(logits - logits.max(axis=0))
+        softmax: np.ndarray = (weights / weights.sum(axis=0)).astype(np.float32)
+        return softmax
 
     def _fit(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """Mean features and log share per class (C, 4)."""
@@ -116,6 +143,16 @@ class NumpyEngine:
     def _save(path: Path, array: np.ndarray) -> None:
         with atomic_path(path) as temporary:
             np.save(temporary, array)
+
+
+def _cell_means(values: np.ndarray, cell: Index3) -> np.ndarray:
+    """Mean over each cell of the last three axes."""
+    for axis, size in zip((1, 2, 3), cell, strict=True):
+        starts = np.arange(0, values.shape[axis], size)
+        counts = np.diff([*starts, values.shape[axis]])
+        sums = np.add.reduceat(values, starts, axis=axis)
+        values = sums / counts.reshape([-1 if a == axis else 1 for a in range(4)])
+    return values
 
 
 def make_source(root: Path, cases: int = 8, labels: LabelSet = LABELS) -> RawDataset:

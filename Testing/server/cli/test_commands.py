@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-COMMANDS = ("demo", "import", "suggest", "simulate", "export", "doctor")
+COMMANDS = ("demo", "import", "suggest", "simulate", "query", "export", "doctor")
 
 
 def test_help_is_fast_because_it_loads_no_heavy_library():
@@ -73,6 +73,7 @@ def test_another_seed_in_the_same_folder_is_one_clear_line(simulated, invoke, so
         ("members=3", 1, "profile.members was 2, now 3"),
         ("ensemble=folds", 1, 'profile.ensemble was "chain", now "folds"'),
         ("speed=3", 1, "no such setting: speed"),
+        ("beta=3", 1, "no such setting: beta"),
         ("members", 2, "needs a name, '=' and a value"),
     ],
 )
@@ -82,6 +83,29 @@ def test_settings_of_the_profile_can_be_changed(simulated, invoke, source, chang
     said = invoke("simulate", source.root, *words, "--set", change)
     assert said.exit_code == code
     assert told in " ".join(said.stderr.replace("│", " ").split())
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "told"),
+    [
+        ("alpha=0.5", 1, "strategy_parameters.alpha was null, now 0.5"),
+        ("members=3", 1, "clasp-pe has no parameters ['members']"),
+        ("alpha", 2, "needs a name, '=' and a value"),
+    ],
+)
+def test_parameters_of_the_strategy_can_be_changed(simulated, invoke, source, change, code, told):
+    words = ("--patch", 4, 5, 4, "--query-size", 3, "--cycles", 2, "--profile", "smoke")
+    said = invoke("simulate", source.root, *words, "--out", simulated[0], "--with", change)
+    assert said.exit_code == code
+    assert told in " ".join(said.stderr.replace("│", " ").split())
+
+
+def test_stride_and_overlap_are_settings_of_a_run(simulated, invoke, source):
+    words = ("--patch", 4, 5, 4, "--query-size", 3, "--cycles", 2, "--profile", "smoke")
+    more = ("--stride", 2, 2, 2, "--overlap", 0.25)
+    said = invoke("simulate", source.root, *words, "--out", simulated[0], *more)
+    assert said.exit_code == 1
+    assert "overlap was 0.0, now 0.25; stride was [1, 1, 1], now [2, 2, 2]" in said.stderr
 
 
 def test_an_error_is_one_json_document_too(simulated, invoke, source):

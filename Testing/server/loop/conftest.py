@@ -53,7 +53,8 @@ class Bench:
 
     def cycle(self, strategy: str = "clasp-pe", number: int = 0, **options: Any) -> Cycle:
         monitor = options.pop("monitor", None)
-        request = Request(options.pop("query_size", 3), (4, 5, 4), number, 2, options.pop("seed", 5))
+        size, patch = options.pop("query_size", 3), options.pop("patch", (4, 5, 4))
+        request = Request(size, patch, number, 2, options.pop("seed", 5))
         return Cycle(
             self.project, self.engine, get_strategy(strategy), request, clock=Clock(monitor), **options
         )

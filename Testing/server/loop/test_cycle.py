@@ -13,6 +13,10 @@ from nnactive_server.core.patch import Patch
 from nnactive_server.loop import read_maps, read_proposal
 
 
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
 def test_a_cycle_trains_and_proposes_free_places(bench):
     cycle = bench.cycle()
     proposal = cycle.run()
@@ -61,6 +65,18 @@ def test_queries_are_the_same_after_a_restart_in_the_middle_of_the_pool(bench, m
     assert len(before) == 2
 
 
+def test_candidates_made_before_a_stop_are_used(bench, recorder):
+    monitor = recorder("predict", limit=2)
+    with pytest.raises(Cancelled):
+        bench.cycle(monitor=monitor).run()
+    done = list(bench.engine.predicted)
+    for case in done:
+        bench.cycle().folder.maps(case).unlink()
+    bench.cycle().run()
+    assert sorted(bench.engine.predicted) == sorted(bench.project.cases)
+    assert len(done) == 2
+
+
 def test_nothing_is_done_twice(bench):
     first = bench.cycle().run()
     stamps = {p: p.stat().st_mtime_ns for p in bench.project.root.rglob("*") if p.is_file()}
@@ -70,18 +86,69 @@ def test_nothing_is_done_twice(bench):
     assert {p: p.stat().st_mtime_ns for p in bench.project.root.rglob("*") if p.is_file()} == stamps
 
 
-def test_only_maps_of_chosen_cases_are_kept(bench):
+def test_all_maps_stay_until_a_later_cycle_is_queried(bench):
+    first = bench.cycle("coreset", query_size=2)
+    chosen = {query.case for query in first.run()}
+    assert names(first.folder.path / "maps") == {f"{case}.npz" for case in bench.project.cases}
+    assert names(first.folder.path / "features") == {f"{case}-bottleneck.npz" for case in bench.project.cases}
+    assert not (first.folder.path / "candidates").exists()
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    second = bench.cycle("coreset", number=1, query_size=2)
+    second.run()
+    assert (
+        names(first.folder.path / "maps")
+        == {f"{case}.npz" for case in chosen}
+        < names(second.folder.path / "maps")
+    )
+    assert not (first.folder.path / "features").exists()
+    assert names(second.folder.path / "features")
+
+
+def test_kept_maps_are_what_people_look_at(bench):
     cycle = bench.cycle(query_size=2)
-    proposal = cycle.run()
-    chosen = {query.case for query in proposal}
-    assert {path.stem for path in (cycle.folder.path / "maps").iterdir()} == chosen
-    assert not (cycle.folder.path / "candidates").exists()
-    prediction, entropy = read_maps(cycle.folder.maps(min(chosen)))
-    shape = bench.project.geometry(min(chosen)).shape
-    assert prediction.shape == entropy.shape == shape
+    case = cycle.run()[0].case
+    prediction, entropy = read_maps(cycle.folder.maps(case))
+    assert prediction.shape == entropy.shape == bench.project.geometry(case).shape
     assert prediction.dtype == np.uint8
+    assert entropy.dtype == np.float32
     assert entropy.min() >= 0
     assert 0.1 < entropy.max() <= np.log(3) + 1e-3
+
+
+def test_a_cycle_ranks_by_the_rounded_maps_it_stores(bench):
+    cycle = bench.cycle("bald", query_size=1)
+    best = cycle.run()[0]
+    with np.load(cycle.folder.maps(best.case), allow_pickle=False) as stored:
+        assert stored["mutual_information"].dtype == stored["mean_probability"].dtype == np.float16
+        inside = stored["mutual_information"][best.patch.slices].astype(np.float64)
+    assert best.score == pytest.approx(inside.mean(), rel=1e-12)
+
+
+def test_maps_left_by_a_kill_are_used(bench):
+    cycle = bench.cycle()
+    first = cycle.run()
+    before = list(bench.engine.predicted)
+    cycle.folder.queries.unlink()
+    cycle.folder.maps("case_3").unlink()
+    assert list(bench.cycle().run()) == list(first)
+    assert bench.engine.predicted == [*before, "case_3"]
+
+
+def test_distances_are_in_mm_of_the_image(bench):
+    proposal = bench.cycle("random", query_size=500, patch=(2, 2, 2)).run()
+    box = Patch((3, 4, 3), (5, 6, 6))
+    spacing = bench.project.geometry("case_0").spacing
+    assert spacing[0] != spacing[1]
+    mine = [query for query in proposal if query.case == "case_0"]
+    for query in mine:
+        gaps = [
+            max(0, a - be, b - ae) * mm
+            for a, ae, b, be, mm in zip(
+                query.start, query.patch.stop, box.start, box.stop, spacing, strict=True
+            )
+        ]
+        assert query.why.nearest_mm == pytest.approx(np.linalg.norm(gaps))
+    assert len({query.why.nearest_mm for query in mine}) > 1
 
 
 def test_random_needs_no_prediction(bench):
@@ -163,6 +230,17 @@ def test_a_proposal_survives_its_file(bench):
     document = json.loads(cycle.folder.queries.read_text())
     corner = bench.project.geometry(document[0]["case"]).index_to_world(document[0]["start"])
     assert document[0]["world_corner"] == pytest.approx(corner)
+
+
+def test_a_proposal_of_an_earlier_version_is_read(bench):
+    cycle = bench.cycle()
+    cycle.run()
+    entries = json.loads(cycle.folder.queries.read_text())
+    for entry in entries:
+        entry["why"] = {"mean": 0.25, "mutual_information": 0.125}
+    cycle.folder.queries.write_text(json.dumps(entries))
+    why = read_proposal(cycle.folder)[0].why
+    assert (why.mean, why.measures, why.percentile) == (0.25, {"mutual_information": 0.125}, None)
 
 
 def test_shortages_are_told(bench):

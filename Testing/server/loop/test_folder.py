@@ -10,7 +10,7 @@ import pytest
 
 from nnactive_server.core.errors import Cancelled, LoopError
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.loop import Clock, claim, project_lock, read_costs
+from nnactive_server.loop import Clock, claim, pool_cases, project_lock, read_costs
 
 HOLD = """
 import sys, time
@@ -59,6 +59,37 @@ def test_a_setting_that_is_new_or_gone_differs_too(tmp_path):
     claim(tmp_path / "a.json", {"old": 1})
     with pytest.raises(LoopError, match=r"new was null, now 1; old was 1, now null"):
         claim(tmp_path / "a.json", {"new": 1})
+
+
+def test_settings_an_older_version_did_not_know_have_the_meaning_they_had(tmp_path):
+    path = tmp_path / "run.json"
+    claim(path, {"seed": 1, "profile": {"name": "fast"}})
+    absent = {"overlap": 0.0, "profile": {"dropout": 0.0}}
+    claim(path, {"seed": 1, "overlap": 0.0, "profile": {"name": "fast", "dropout": 0.0}}, absent)
+    with pytest.raises(LoopError, match=r"overlap was 0\.0, now 0\.5; profile\.dropout was 0\.0, now 0\.1"):
+        claim(path, {"seed": 1, "overlap": 0.5, "profile": {"name": "fast", "dropout": 0.1}}, absent)
+
+
+def test_the_pool_leaves_out_the_test_cases(bench):
+    assert pool_cases(bench.project) == bench.project.cases
+    split = bench.project.root / "split.json"
+    split.write_text('{"pool": ["case_3", "case_1"], "test": ["case_0"]}')
+    assert pool_cases(bench.project) == ("case_3", "case_1")
+    for wrong in ('{"pool": ["nobody"]}', '{"test": []}', "[]"):
+        split.write_text(wrong)
+        with pytest.raises(LoopError, match=r"split\.json"):
+            pool_cases(bench.project)
+
+
+def test_a_stage_inside_another_one_stops_its_time(tmp_path):
+    file, clock = tmp_path / "costs.json", Clock()
+    with clock.measure(file, "query"):
+        with clock.measure(file, "predict"):
+            time.sleep(0.1)
+        time.sleep(0.03)
+    seconds = read_costs(file)["seconds"]
+    assert seconds["predict"] >= 0.1
+    assert 0.03 <= seconds["query"] < seconds["predict"]
 
 
 def test_time_adds_up_over_runs_also_after_an_error(tmp_path):

@@ -4,11 +4,13 @@ import json
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from nnactive_server.core.errors import QueryError
+from nnactive_server.core.features import FeatureGrid, cell_counts
 from nnactive_server.core.patch import Patch
 from nnactive_server.query import (
     Candidate,
@@ -32,7 +34,14 @@ SHAPE = (6, 7, 8)
 def pool_of(make_maps, count=3):
     rng = np.random.default_rng(0)
     labels = [rng.integers(0, 3, SHAPE) for _ in range(count)]
-    return [CaseMaps.from_maps(f"c{i}", make_maps(SHAPE, seed=i), labels[i]) for i in range(count)]
+    cells = cell_counts(SHAPE, (1, 1, 1))
+    return [
+        replace(
+            CaseMaps.from_maps(f"c{i}", make_maps(SHAPE, seed=i), labels[i]),
+            features=FeatureGrid(rng.normal(size=(3, *cells)).astype(np.float32), (1, 1, 1), SHAPE),
+        )
+        for i in range(count)
+    ]
 
 
 def test_importing_the_query_engine_imports_neither_torch_nor_nnunet():
@@ -148,6 +157,14 @@ def test_an_unknown_strategy_is_refused_with_the_known_names():
         get_strategy("entropy")
     with pytest.raises(QueryError, match=r"bald has no parameters \['gamma'\]"):
         get_strategy("bald", gamma=1)
+    with pytest.raises(QueryError, match=r"power-pe: beta \[1\] needs a number"):
+        get_strategy("power-pe", beta=[1])
+    with pytest.raises(QueryError, match="clasp-pe: alpha 'x' needs a number"):
+        get_strategy("clasp-pe", alpha="x")
+    with pytest.raises(QueryError, match="clasp-pe: alpha True needs a number"):
+        get_strategy("clasp-pe", alpha=True)
+    with pytest.raises(QueryError, match=r"badge: offers 1\.5 needs a whole number"):
+        get_strategy("badge", offers=1.5)
     with pytest.raises(QueryError, match=r"random has no parameters \['measures'\]"):
         get_strategy("random", measures=())
 

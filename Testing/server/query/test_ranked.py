@@ -21,13 +21,14 @@ from nnactive_server.query import (
     propose,
     strategy_names,
 )
+from nnactive_server.query.strategies.ranked import RankedStrategy
 
 GREEDY = {
     "predictive-entropy": "predictive_entropy",
     "bald": "mutual_information",
     "expected-entropy": "expected_entropy",
 }
-RANKED = [name for name in strategy_names() if not name.startswith("random")]
+RANKED = [name for name in strategy_names() if isinstance(get_strategy(name), RankedStrategy)]
 STRATIFIED = ["clasp-pe", "clap-pe", "cla-pe"]
 
 

@@ -85,3 +85,15 @@ def trained(project: RawDataset, tmp_path_factory: pytest.TempPathFactory) -> tu
     engine.update_labels(project.cases[:4])
     engine.train(work / "members", cases=project.cases[:4], seed=3, cycle=0)
     return engine, work / "members"
+
+
+@pytest.fixture(scope="session")
+def with_dropout(project: RawDataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Engine, Path]:
+    """As `trained`, one member of a network with dropout, whose pool members are its dropout passes."""
+    work = tmp_path_factory.mktemp("work")
+    profile = get_profile("smoke", members=1, dropout=0.3, pool_members="dropout", dropout_passes=3)
+    engine = Engine(project, work, profile)
+    engine.prepare(project.cases)
+    engine.update_labels(project.cases[:4])
+    engine.train(work / "members", cases=project.cases[:4], seed=3, cycle=0)
+    return engine, work / "members"

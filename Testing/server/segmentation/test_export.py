@@ -63,6 +63,18 @@ def test_stock_nnunet_agrees_on_a_case_that_must_be_turned_and_resampled(make_pr
     assert np.abs(softmax - ours)[(slice(None), *inside)].max() < 1e-2
 
 
+def test_stock_nnunet_loads_a_network_with_dropout_and_leaves_nothing_out(
+    with_dropout, project, tmp_path, capsys
+):
+    engine, members = with_dropout
+    (ours,) = engine.predict(members, "case_4", test=True)
+    model = export_model(engine._workdir, members, tmp_path / "model")
+    _, softmax = stock_prediction(model, 0, project.read_image("case_4"))
+    capsys.readouterr()
+    inside = tuple(slice(n // 4, -(n // 4)) for n in ours.shape[1:])
+    assert np.abs(softmax - ours)[(slice(None), *inside)].max() < 5e-3
+
+
 def test_an_existing_folder_is_never_overwritten(trained, exported):
     engine, members = trained
     with pytest.raises(SegmentationError, match="not empty"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.geometry import Geometry
@@ -9,6 +10,7 @@ from nnactive_server.core.labels import LabelSet
 from nnactive_server.dataset import Volume, write_volume
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.plan import fingerprint_case, make_plan
+from nnactive_server.segmentation.recipe import Recipe
 
 LABELS = LabelSet(("a",), partial=True)
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
@@ -57,6 +59,14 @@ def test_the_paper_profile_keeps_nnunets_own_plan():
     plan = plan_for((35, 50, 36), (1, 1, 1), get_profile("paper"))
     assert list(plan.configuration.patch_size) == [40, 56, 40]
     assert plan.configuration.network_arch_init_kwargs["features_per_stage"][0] == 32
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_dropout_follows_every_convolution_block_or_there_is_none(dropout):
+    network = Recipe(plan_for((20, 20, 20), (1, 1, 1), get_profile("smoke", dropout=dropout))).network()
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.InstanceNorm3d)]
+    layers = [m for m in network.modules() if isinstance(m, torch.nn.Dropout3d)]
+    assert [layer.p for layer in layers] == [dropout] * (len(norms) if dropout else 0)
 
 
 def test_the_plan_is_frozen_once_made(project, tmp_path):

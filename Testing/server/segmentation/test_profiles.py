@@ -28,6 +28,9 @@ def test_the_paper_profile_is_the_published_schedule():
         ({"case_sampling": "some"}, "case_sampling = 'some'"),
         ({"speed": 3}, "no such setting: speed"),
         ({"members": "many"}, "profile smoke: .*not supported"),
+        ({"dropout": 1.0, "dropout_passes": 0}, "dropout = 1.0, dropout_passes = 0"),
+        ({"pool_members": "dropout"}, "needs a network with dropout; set dropout above 0"),
+        ({"pool_members": "mirrors"}, "'mirrors' is not a valid PoolMembers"),
         ({"ensemble": "crowd"}, "'crowd' is not a valid Ensemble"),
     ],
 )

@@ -10,7 +10,8 @@ import torch
 from nnactive_server.core.errors import Cancelled, SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.training import learning_rate, load_weights, member_path
+from nnactive_server.segmentation.optimisation import learning_rate
+from nnactive_server.segmentation.training import load_weights, member_path
 
 CPU = torch.device("cpu")
 
@@ -58,6 +59,17 @@ def test_a_stopped_training_goes_on_to_the_same_weights(project, trained, tmp_pa
             tmp_path / "m", cases=project.cases[:4], seed=3, cycle=0
         )
     engine_for(project, tmp_path).train(tmp_path / "m", cases=project.cases[:4], seed=3, cycle=0)
+    assert_same(weights(whole), weights(tmp_path / "m"))
+
+
+def test_a_stopped_training_with_dropout_goes_on_to_the_same_weights(project, with_dropout, tmp_path):
+    engine, whole = with_dropout
+    with pytest.raises(KeyboardInterrupt):
+        Engine(project, engine._workdir, engine._profile, StopAt(4, die=True)).train(
+            tmp_path / "m", cases=project.cases[:4], seed=3, cycle=0
+        )
+    torch.rand(3)  # somebody else draws from torch's own generator
+    engine.train(tmp_path / "m", cases=project.cases[:4], seed=3, cycle=0)
     assert_same(weights(whole), weights(tmp_path / "m"))
 
 

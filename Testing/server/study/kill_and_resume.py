@@ -1,8 +1,9 @@
 """Kills simulations at given points and runs them again; started as a process of its own by the tests.
 
-Usage: kill_and_resume.py SOURCE OUT POINTS, with POINTS a JSON list of `[name, pattern, nth, moment]`:
-the run in OUT/name is killed with SIGKILL `before` or `after` the nth file whose path ends like
-`pattern` (a shell pattern) appears. Prints, for each, whether it was killed and whether it finished.
+Usage: kill_and_resume.py SOURCE OUT STRATEGY POINTS, with POINTS a JSON list of
+`[name, pattern, nth, moment]`: the run in OUT/name is killed with SIGKILL `before` or `after` the nth file
+whose path ends like `pattern` (a shell pattern) appears, or when it is `removed`; of a folder, when it is
+empty already. Prints, for each, whether it was killed and whether it finished.
 Every run is a fork of this process, which has imported everything already. OUT/undisturbed is a run
 that nobody killed.
 """
@@ -15,6 +16,7 @@ import signal
 import sys
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2]))  # pytest does this for tests; we are a process apart
 
@@ -23,29 +25,42 @@ from nnactive_server.study.simulate import Settings, simulate
 from testkit import numpy_engine as engine
 
 
-def settings() -> Settings:
-    return Settings("clasp-pe", 2, 4, (4, 5, 4), 7, engine.NumpyProfile(), last_query=True, views=2)
+def settings(strategy: str) -> Settings:
+    return Settings(strategy, 2, 4, (4, 5, 4), 7, engine.NumpyProfile(), last_query=True, views=2)
 
 
 def kill_at(pattern: str, nth: int, moment: str) -> None:
-    """From now on, die at the rename that makes this file appear: all state is written by renames."""
-    rename, seen = Path.replace, 0
+    """From now on, die at the rename or removal: all state is written by renames."""
+    rename, unlink, rmdir, seen = Path.replace, Path.unlink, os.rmdir, 0
 
-    def replace(self: Path, target: Path) -> Path:
+    def die_if(path: object, when: str) -> None:
         nonlocal seen
-        hit = fnmatch(str(target), f"*{pattern}")
+        hit = when == moment and fnmatch(str(path), f"*{pattern}")
         seen += hit
-        if hit and seen == nth and moment == "before":
-            os.kill(os.getpid(), signal.SIGKILL)
-        moved = rename(self, target)
         if hit and seen == nth:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def replace(self: Path, target: Path) -> Path:
+        die_if(target, "before")
+        moved = rename(self, target)
+        die_if(target, "after")
         return moved
 
-    Path.replace = replace  # type: ignore[method-assign,assignment]
+    def remove(self: Path, missing_ok: bool = False) -> None:
+        there = self.exists()
+        unlink(self, missing_ok)
+        if there:
+            die_if(self, "removed")
+
+    def remove_folder(path: Any, *, dir_fd: int | None = None) -> None:
+        die_if(path, "removed")
+        rmdir(path, dir_fd=dir_fd)
+
+    Path.replace, Path.unlink = replace, remove  # type: ignore[method-assign,assignment]
+    os.rmdir = remove_folder  # type: ignore[assignment]
 
 
-def forked(source: Path, out: Path, point: tuple[str, int, str] | None) -> int:
+def forked(source: Path, out: Path, strategy: str, point: tuple[str, int, str] | None) -> int:
     child = os.fork()
     if child:
         return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -53,7 +68,7 @@ def forked(source: Path, out: Path, point: tuple[str, int, str] | None) -> int:
         kill_at(*point)
     code = 1
     try:
-        simulate(RawDataset.open(source), out, settings(), make_engine=engine.NumpyEngine)
+        simulate(RawDataset.open(source), out, settings(strategy), make_engine=engine.NumpyEngine)
         code = 0
     finally:
         sys.stderr.flush()
@@ -61,12 +76,13 @@ def forked(source: Path, out: Path, point: tuple[str, int, str] | None) -> int:
 
 
 def main() -> None:
-    source, out, points = Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3])
-    forked(source, out / "undisturbed", None)
+    source, out, strategy = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+    forked(source, out / "undisturbed", strategy, None)
     outcome = {}
-    for name, *point in points:
-        killed = forked(source, out / name, tuple(point)) == -signal.SIGKILL
-        outcome[name] = {"killed": killed, "finished": forked(source, out / name, None) == 0}
+    for name, *point in json.loads(sys.argv[4]):
+        killed = forked(source, out / name, strategy, tuple(point)) == -signal.SIGKILL
+        finished = forked(source, out / name, strategy, None) == 0
+        outcome[name] = {"killed": killed, "finished": finished}
     print(json.dumps(outcome))
 
 

@@ -14,6 +14,7 @@ from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.patch import Patch
 from nnactive_server.core.rng import generator
 from nnactive_server.evaluation import query_view
+from nnactive_server.query import Explanation
 from nnactive_server.study import report_html
 from nnactive_server.study.report import PICTURES_PER_CYCLE, write_report
 
@@ -91,7 +92,9 @@ def put_queries(cycle: Path, count: int, case: str = "case_7", views: int | None
                 "score": -1.25,
                 "group": "class-2" if rank <= count - 1 else "plain",
                 "rank": rank,
-                "why": {"mean": 0.4, "predictive_entropy": 0.321},
+                "why": Explanation(
+                    0.4, {"predictive_entropy": 0.321}, {0: 0.75, 1: 0.25}, 12.4, 97.6
+                ).to_json(),
             }
         )
         if rank <= (count if views is None else views):
@@ -265,6 +268,39 @@ def test_a_missing_part_is_left_out(run: Path, missing: str) -> None:
     fewer = {"views": 1, "cycle_000": 1, "seconds": 1, "dice_per_class": 1}
     assert len(page.pictures) == 3 + 1 - fewer.get(missing, 0)
     assert "nan" not in re.findall(r"\w+", page.text)
+
+
+def test_every_proposed_box_says_why_it_was_chosen(full: Path) -> None:
+    text = read(full).text
+    assert (
+        "case_7, rank 1, for lesion. Less certain about lesion than 98 % of all boxes. "
+        "Predicted: 75 % background, 25 % liver. Nearest annotated box: 12 mm away."
+    ) in text
+    assert "over all structures. Less certain than 98 % of all boxes." in text
+    assert text.count("score -1.25; in the box: predictive entropy 0.321 (nats)") == 1 + PICTURES_PER_CYCLE
+
+
+def test_queries_of_an_earlier_version_are_shown(run: Path) -> None:
+    path = run / "cycle_000" / "queries.json"
+    entries = json.loads(path.read_text())
+    for entry in entries:
+        entry["why"] = {"mean": 0.4, "predictive_entropy": 0.25}
+    put(path, entries)
+    text = read(write_report(run)).text
+    assert "Chosen because the model is uncertain about lesion." in text
+    assert "predictive entropy 0.250" in text
+
+
+@pytest.mark.parametrize("wrong", [{"rank": "first"}, {"start": None}, {"why": "nobody knows"}])
+def test_a_query_that_cannot_be_read_is_left_out(
+    run: Path, wrong: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = run / "cycle_000" / "queries.json"
+    entries = json.loads(path.read_text())
+    entries[1] |= wrong
+    put(path, entries)
+    assert "Proposed after cycle 1: 1 of 1 boxes" in read(write_report(run)).text
+    assert "queries.json" in caplog.text
 
 
 def test_a_damaged_view_is_left_out(run: Path) -> None:

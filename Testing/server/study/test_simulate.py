@@ -43,6 +43,14 @@ POINTS = [
     ("half answered", "labelsTr/*.nii.gz", 6, "after"),
     ("answered", "loop_001.json", 1, "before"),
     ("last query", "cycle_001/queries.json", 1, "after"),
+    ("candidates removed", "cycle_001/candidates", 1, "removed"),
+    ("half of the older maps removed", "cycle_000/maps/*.npz", 1, "removed"),
+]
+POINTS_OF_EMBEDDINGS = [
+    ("maps without features", "cycle_000/features/*.npz", 2, "before"),
+    ("features without candidates", "cycle_001/features/*.npz", 3, "after"),
+    ("half embedded", "cycle_001/candidates/*.json", 3, "after"),
+    ("older features removed", "cycle_000/features", 1, "removed"),
 ]
 
 
@@ -68,21 +76,27 @@ def whole(source, tmp_path_factory):
     return out, run(source, out)
 
 
-@pytest.fixture(scope="session")
-def killed(source, tmp_path_factory):
+def kill_runs(source, out, strategy, points):
     """For each point: a run killed there and run again; folder and what happened."""
-    out = tmp_path_factory.mktemp("killed")
-    command = [
-        sys.executable,
-        str(HERE / "kill_and_resume.py"),
-        str(source.root),
-        str(out),
-        json.dumps(POINTS),
-    ]
+    command = [sys.executable, HERE / "kill_and_resume.py", source.root, out, strategy, json.dumps(points)]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        list(map(str, command)),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     return out, json.loads(done.stdout)
+
+
+@pytest.fixture(scope="session")
+def killed(source, tmp_path_factory):
+    return kill_runs(source, tmp_path_factory.mktemp("killed"), "clasp-pe", POINTS)
+
+
+@pytest.fixture(scope="session")
+def killed_embeddings(source, tmp_path_factory):
+    return kill_runs(source, tmp_path_factory.mktemp("embedded"), "kmeans-bald", POINTS_OF_EMBEDDINGS)
 
 
 def without_costs(folder):
@@ -95,7 +109,15 @@ def without_costs(folder):
 
 @pytest.mark.parametrize("name", [point[0] for point in POINTS])
 def test_a_killed_run_continues_to_the_same_patches_and_results(name, killed):
-    folder, outcome = killed
+    same_as_undisturbed(name, *killed)
+
+
+@pytest.mark.parametrize("name", [point[0] for point in POINTS_OF_EMBEDDINGS])
+def test_a_killed_run_with_embeddings_does_too(name, killed_embeddings):
+    same_as_undisturbed(name, *killed_embeddings)
+
+
+def same_as_undisturbed(name, folder, outcome):
     assert outcome[name] == {"killed": True, "finished": True}
     there, here = folder / "undisturbed", folder / name
     for number in range(2):
@@ -104,11 +126,16 @@ def test_a_killed_run_continues_to_the_same_patches_and_results(name, killed):
         path = f"cycle_{number:03d}/queries.json"
         assert (here / path).read_text() == (there / path).read_text()
     assert without_costs(here) == without_costs(there)
-    kept = [
-        {str(p.relative_to(root)) for p in root.rglob("*") if not p.name.startswith(".")}
-        for root in (here, there)
-    ]
-    assert kept[0] == kept[1]
+    assert kept(here) == kept(there)
+    chosen = {query["case"] for query in json.loads((here / "cycle_000" / "queries.json").read_text())}
+    assert {p.stem for p in (here / "cycle_000" / "maps").glob("case*")} == chosen
+    pool = json.loads((here / "split.json").read_text())["pool"]
+    assert {p.stem for p in (here / "cycle_001" / "maps").glob("case*")} == set(pool)
+    assert not (here / "cycle_000" / "features").exists()
+
+
+def kept(root):
+    return {str(path.relative_to(root)) for path in root.rglob("*") if not path.name.startswith(".")}
 
 
 def test_a_stopped_run_continues(source, whole, tmp_path):
@@ -292,6 +319,36 @@ def test_images_are_links_that_mend_when_the_data_moved(source, tmp_path):
     links[0].symlink_to(tmp_path / "gone.nii.gz")
     run(source, tmp_path / "run", cycles=1)
     assert links[0].is_file()
+
+
+def test_a_run_of_an_older_version_goes_on_with_the_defaults_of_its_time(source, tmp_path):
+    first = run(source, tmp_path, cycles=1)
+    path = tmp_path / "run.json"
+    document = json.loads(path.read_text())
+    for key in ("stride", "overlap"):
+        del document[key]
+    del document["profile"]["warm_start"]
+    path.write_text(json.dumps(document))
+    settings_path = tmp_path / "cycle_000" / "settings.json"
+    begun = json.loads(settings_path.read_text())
+    del begun["request"]["overlap"]
+    settings_path.write_text(json.dumps(begun))
+    assert run(source, tmp_path, cycles=1) == first
+    with pytest.raises(LoopError, match=r"stride was \[1, 1, 1\], now \[2, 2, 2\]"):
+        run(source, tmp_path, cycles=1, stride=(2, 2, 2))
+
+
+def test_stride_overlap_and_parameters_reach_the_query(source, tmp_path):
+    changes = {"stride": (3, 4, 3), "overlap": 0.5, "strategy_parameters": {"beta": 7.0}}
+    run(source, tmp_path, cycles=1, strategy="power-pe", **changes)
+    begun = json.loads((tmp_path / "cycle_000" / "settings.json").read_text())
+    assert begun["request"]["stride"] == [3, 4, 3]
+    assert begun["request"]["overlap"] == 0.5
+    assert "beta=7.0" in begun["strategy"]
+    for entry in json.loads((tmp_path / "cycle_000" / "queries.json").read_text()):
+        shape = source.geometry(entry["case"]).shape
+        for start, size, step, length in zip(entry["start"], entry["size"], (3, 4, 3), shape, strict=True):
+            assert start % step == 0 or start == length - size
 
 
 def test_an_unknown_strategy_lists_the_known_ones():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from nnactive_server.cli import doctor, experiments, projects
+from nnactive_server.cli import doctor, experiments, projects, queries
 
 app = typer.Typer(
     name="nnactive",
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 experiments.register(app)
+queries.register(app)
 projects.register(app)
 doctor.register(app)
 

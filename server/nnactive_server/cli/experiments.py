@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,7 +10,7 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from nnactive_server.cli.session import Json, pairs, session
+from nnactive_server.cli.session import Json, With, session, settings
 
 
 def register(app: typer.Typer) -> None:
@@ -67,6 +66,13 @@ def simulate(
     patches_per_image: Annotated[
         int | None, typer.Option(min=1, help="Most patches of one image in a query.  [default: --query-size]")
     ] = None,
+    stride: Annotated[
+        tuple[int, int, int], typer.Option(metavar="Z Y X", help="Voxels between candidates.")
+    ] = (1, 1, 1),
+    overlap: Annotated[
+        float, typer.Option(help="Largest share of a patch that other patches may hold, below 1.")
+    ] = 0.0,
+    change_strategy: With = None,
     report: Annotated[bool, typer.Option(help="Write report.html into the run's folder.")] = True,
     as_json: Json = False,
 ) -> None:
@@ -77,9 +83,10 @@ def simulate(
 
     Example: nnactive simulate Dataset004_Hippocampus --patch 20 20 20 --query-size 20 --out runs/clasp-1
 
-    Settings of a profile are described in segmentation/profiles.py, e.g. --set members=3
+    Settings of a profile are described in segmentation/profiles.py, e.g. --set members=3; parameters of a
+    strategy in query/strategies, e.g. --with beta=10
     """
-    overrides = {name: _value(text) for name, text in pairs(change or [], "--set")}
+    overrides, parameters = settings(change, "--set"), settings(change_strategy, "--with")
     with session(as_json) as run:
         from nnactive_server.dataset import RawDataset
         from nnactive_server.segmentation import get_profile
@@ -87,7 +94,7 @@ def simulate(
         from nnactive_server.study.simulate import Settings
         from nnactive_server.study.simulate import simulate as experiment
 
-        settings = Settings(
+        asked = Settings(
             strategy,
             cycles,
             query_size,
@@ -96,8 +103,11 @@ def simulate(
             get_profile(profile, **overrides),
             start_size=start_size,
             patches_per_image=patches_per_image,
+            strategy_parameters=parameters,
+            stride=stride,
+            overlap=overlap,
         )
-        summary = experiment(RawDataset.open(dataset), out, settings, monitor=run.monitor)
+        summary = experiment(RawDataset.open(dataset), out, asked, monitor=run.monitor)
         last = f"Report: {write_report(out)}" if report else f"Results: {out / 'summary.json'}"
         run.result(summary, Group(summary_table(summary), last))
 
@@ -119,11 +129,3 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
             f"{sum(entry['seconds'].values()):.0f} s",
         )
     return table
-
-
-def _value(text: str) -> Any:
-    """A number, true, false or null as such; anything else is a word."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text

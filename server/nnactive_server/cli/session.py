@@ -21,9 +21,14 @@ from rich.console import Console, RenderableType
 from nnactive_server.cli.progress import LineMonitor, ShownMonitor, TerminalMonitor
 from nnactive_server.core.errors import Cancelled, NNActiveError
 
+With = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="NAME=VALUE", help="Change a parameter of the strategy; repeat."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON document.")]
 
 INTERRUPTED = 130
+PIPE_WIDTH = 200
 
 
 class Session:
@@ -91,7 +96,9 @@ def _print(running: Session, as_json: bool) -> None:
     if as_json:
         _write_json(running.document or {})
     else:
-        Console(highlight=False, soft_wrap=True).print(running.text)
+        # A pipe or a file has no width of its own, and cells cut into pieces cannot be searched.
+        width = None if sys.stdout.isatty() else PIPE_WIDTH
+        Console(highlight=False, soft_wrap=True, width=width).print(running.text)
 
 
 def _write_json(document: Mapping[str, Any]) -> None:
@@ -104,3 +111,15 @@ def pairs(words: Sequence[str], option: str) -> list[tuple[str, str]]:
         if "=" not in word:
             raise typer.BadParameter(f"{word!r} needs a name, '=' and a value", param_hint=option)
     return [(name, value) for name, _, value in (word.partition("=") for word in words)]
+
+
+def settings(words: Sequence[str] | None, option: str) -> dict[str, Any]:
+    """`NAME=VALUE` words by name; a number, true, false or null as such, anything else as a word."""
+    return {name: _value(text) for name, text in pairs(words or [], option)}
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

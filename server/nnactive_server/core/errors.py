@@ -6,6 +6,13 @@
     ├── QueryError            maps, strategies, patch selection
     ├── SegmentationError     plans, training, prediction, export
     ├── LoopError             the state of an active-learning run
+    ├── StoreError            the server's database and stored files
+    │   ├── NotFound          no project, case, patch, job, file or upload of this id
+    │   ├── InvalidInput      what was given breaks a rule; nothing was stored
+    │   │   └── TooLarge      it is over a limit
+    │   ├── Conflict          the other side is in another state; carries it
+    │   ├── NoSpace           the disk is full or failing; nothing was stored
+    │   └── Busy              the database is locked for too long
     └── Cancelled             the user asked to stop; state on disk is consistent
 
 Every message names the file or field and says what to do next.
@@ -34,6 +41,43 @@ class SegmentationError(NNActiveError):
 
 class LoopError(NNActiveError):
     """The state of an active-learning run is missing, foreign or inconsistent."""
+
+
+class StoreError(NNActiveError):
+    """The server's database or a stored file cannot be used."""
+
+
+class NotFound(StoreError):
+    """There is nothing of this id."""
+
+
+class InvalidInput(StoreError):
+    """What was given breaks a rule of the store; nothing was changed."""
+
+
+class TooLarge(InvalidInput):
+    """What was given, or announced, is over a limit; nothing was changed."""
+
+
+class Conflict(StoreError):
+    """What was asked for does not fit the present state; nothing was changed.
+
+    Attributes:
+        current: what the store holds instead, for the caller to show or to continue from: an answer, a lease,
+            a job, a number of bytes; None when there is nothing.
+    """
+
+    def __init__(self, message: str, current: object = None) -> None:
+        super().__init__(message)
+        self.current = current
+
+
+class NoSpace(StoreError):
+    """The disk is full, over quota or failing; nothing was changed."""
+
+
+class Busy(StoreError):
+    """Another process keeps the database locked; trying again may help."""
 
 
 class Cancelled(NNActiveError):

@@ -53,13 +53,16 @@ class Clock(Monitor):
 
     @contextmanager
     def measure(self, file: Path, stage: str) -> Iterator[None]:
-        """Add the time of the block to `stage` in `file`; stages do not nest."""
+        """Add the time of the block to `stage` in `file`; a stage inside another one stops its time."""
+        outer = self._account
+        if outer is not None:
+            outer.save()
         self._account = _Account(file, stage)
         try:
             yield
         finally:
             self._account.save()
-            self._account = None
+            self._account = None if outer is None else outer.resumed()
 
 
 class _Account:
@@ -69,6 +72,10 @@ class _Account:
         self._file, self._stage = file, stage
         self._before = read_costs(file)
         self._began = self._saved = time.monotonic()
+
+    def resumed(self) -> _Account:
+        """The same stage, counted from now on."""
+        return _Account(self._file, self._stage)
 
     def save_sometimes(self) -> None:
         if time.monotonic() - self._saved >= SAVE_SECONDS:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
 
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import write_json
@@ -13,9 +15,12 @@ from nnactive_server.dataset import LoopPatch, RawDataset, read_loops
 from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.folder import CycleFolder, claim
-from nnactive_server.loop.pool import LabelSource, Pool
+from nnactive_server.loop.outputs import Outputs
+from nnactive_server.loop.pool import LabelSource, Offers, Pool
 from nnactive_server.loop.proposal import read_proposal, write_proposal
 from nnactive_server.query import Proposal, Request, Strategy, merge_candidates
+
+Loops = Sequence[Sequence[LoopPatch]]
 
 
 class Cycle:
@@ -53,12 +58,14 @@ class Cycle:
         self.folder = CycleFolder(project.root, request.step)
         self._project, self._engine = project, engine
         self._strategy, self._request = strategy, request
+        self._clock = clock or Clock()
         self._cases = tuple(pool if pool is not None else project.cases)
         self._warm_start = warm_start
-        self._clock = clock or Clock()
-        self._pool = Pool(project, engine, self.folder, strategy, request, label_source, self._clock)
+        outputs = Outputs(self.folder.members, [self.folder.own])
+        offers = Offers(project, outputs, strategy, request, label_source)
+        self._pool = Pool(engine, self.folder, offers, self._clock)
         settings = {"strategy": repr(strategy), "request": asdict(request), "warm_start": warm_start}
-        claim(self.folder.settings, settings)
+        claim(self.folder.settings, settings, {"request": {"overlap": 0.0}})
 
     def run(
         self, evaluate: Callable[[CycleFolder], None] | None = None, query: bool = True
@@ -113,32 +120,41 @@ class Cycle:
     def query(self) -> Proposal:
         """Propose the next patches; strategies that need no model skip the prediction of the pool."""
         if not self.folder.queries.exists():
-            offers = self._pool.offers(self._cases, self._annotated())
             with self._clock.measure(self.folder.costs, "query"):
+                offers = self._pool.offers(self._cases, annotated_boxes(self._loops()))
                 made = merge_candidates(offers, self._strategy, self._request)
                 write_proposal(self.folder, made, self._project.geometry)
         proposal = read_proposal(self.folder)
-        self._pool.tidy({query.case for query in proposal})
+        self._pool.tidy()
         return proposal
 
-    def _loops(self) -> tuple[tuple[LoopPatch, ...], ...]:
-        loops = read_loops(self._project.root)
-        if len(loops) <= self.folder.number:
-            raise LoopError(
-                f"{self._project.root}: cycle {self.folder.number} needs loop_{self.folder.number:03d}.json; "
-                "annotate the patches proposed before and write it"
-            )
-        return loops[: self.folder.number + 1]
+    def _loops(self) -> Loops:
+        return loops_before(self._project.root, self.folder.number)
 
     def _labelled(self, loops: Sequence[Sequence[LoopPatch]]) -> list[str]:
         """Cases of these loop files that have a label map: one whose patches were all skipped has none."""
         named = {patch.case for loop in loops for patch in loop}
         return sorted(case for case in named if self._project.has_label(case))
 
-    def _annotated(self) -> dict[str, list[Patch]]:
-        """Boxes shown so far, skipped ones included: nobody wants to see them again."""
-        boxes: dict[str, list[Patch]] = {}
-        for loop in self._loops():
-            for patch in loop:
-                boxes.setdefault(patch.case, []).append(patch.patch)
-        return boxes
+
+def loops_before(root: Path, number: int) -> Loops:
+    """The loop files 0 to `number`, on which this cycle is trained.
+
+    Raises:
+        LoopError: not there yet.
+    """
+    loops = read_loops(root)
+    if len(loops) <= number:
+        raise LoopError(
+            f"{root}: cycle {number} needs loop_{number:03d}.json; "
+            "annotate the patches proposed before and write it"
+        )
+    return loops[: number + 1]
+
+
+def annotated_boxes(loops: Loops) -> dict[str, list[Patch]]:
+    """Boxes shown so far by case, skipped ones included: nobody wants to see them again."""
+    boxes: dict[str, list[Patch]] = {}
+    for patch in chain.from_iterable(loops):
+        boxes.setdefault(patch.case, []).append(patch.patch)
+    return boxes

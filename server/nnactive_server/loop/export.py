@@ -35,7 +35,7 @@ def latest_members(root: Path) -> CycleFolder:
         folder = CycleFolder(root, number)
         if folder.training.exists():
             return folder
-    raise LoopError(f"{root}: no cycle has finished training yet, so there is no model to export")
+    raise LoopError(f"{root}: no cycle has finished training yet, so there is no model")
 
 
 def export_project(root: Path, dest: Path, export_model: ModelExport) -> dict[str, str | int]:

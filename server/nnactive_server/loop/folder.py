@@ -11,15 +11,30 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_server.core.errors import LoopError
+from nnactive_server.core.features import Embedding
 from nnactive_server.core.files import read_json, write_json
+from nnactive_server.dataset import RawDataset
+from nnactive_server.loop.outputs import OutputFolder
 
 LOCK = ".lock"
+RUN = "run.json"
+"""Of a simulation: its settings, of which `profile` says how the members are trained and predicted."""
+SPLIT = "split.json"
+"""Of a project that holds cases out for testing: `pool` and `test`, lists of cases."""
 _LONGEST = 60
+
+
+class BusyProject(LoopError):
+    """Another process works in the project's folder."""
 
 
 @dataclass(frozen=True, slots=True)
 class CycleFolder:
     """The files of one cycle, in the order in which they appear.
+
+    What the members say about the cases of the pool is kept for the newest queried cycle, so that another
+    strategy can be asked without predicting again; when the query of a later cycle is complete, only the
+    maps of the cases this one chose are left.
 
     Attributes:
         root: the project.
@@ -69,17 +84,52 @@ class CycleFolder:
         """The proposal; with it the cycle is complete."""
         return self.path / "queries.json"
 
+    @property
+    def own(self) -> OutputFolder:
+        """What the members say about the cases of the pool: all for the newest queried cycle."""
+        return OutputFolder(self.path)
+
+    @property
+    def asked(self) -> OutputFolder:
+        """The same for what was asked beside the cycle's own work, see `requery`; goes as the features do."""
+        return OutputFolder(self.path / "asked")
+
     def candidates(self, case: str) -> Path:
         """What a case of the pool offers; there only until the query is made."""
         return self.path / "candidates" / f"{case}.json"
 
     def maps(self, case: str) -> Path:
-        """Prediction and predictive entropy of a case; after the query only of cases it chose."""
-        return self.path / "maps" / f"{case}.npz"
+        """Maps of a case; after the query of a later cycle only of cases this one chose."""
+        return self.own.maps(case)
+
+    def features(self, case: str, kind: Embedding) -> Path:
+        """Features of a case, if the strategy asks for them; gone after the query of a later cycle."""
+        return self.own.features(case, kind)
 
 
-def claim(path: Path, settings: Mapping[str, Any]) -> None:
+def pool_cases(project: RawDataset) -> tuple[str, ...]:
+    """The cases patches are proposed from: all but those held out for testing.
+
+    Raises:
+        LoopError: `split.json` is malformed, or names cases that are not there.
+    """
+    path = project.root / SPLIT
+    if not path.exists():
+        return project.cases
+    document = read_json(path, LoopError)
+    pool = document.get("pool") if isinstance(document, dict) else None
+    if not isinstance(pool, list) or not set(pool) <= set(project.cases):
+        raise LoopError(f"{path}: 'pool' must be a list of cases of {project.root}")
+    return tuple(pool)
+
+
+def claim(path: Path, settings: Mapping[str, Any], absent: Mapping[str, Any] | None = None) -> None:
     """Write down with which settings a folder was begun, or check that they are still the same.
+
+    Args:
+        path: the file.
+        settings: plain values; may be nested.
+        absent: what it means when a folder begun by an older version does not tell a setting.
 
     Raises:
         LoopError: begun with other settings, naming each that differs.
@@ -88,7 +138,8 @@ def claim(path: Path, settings: Mapping[str, Any]) -> None:
     if not path.exists():
         write_json(path, wanted)
         return
-    old, new = _flat(read_json(path, LoopError)), _flat(wanted)
+    meant = _flat(json.loads(json.dumps(absent or {})))
+    old, new = meant | _flat(read_json(path, LoopError)), _flat(wanted)
     differ = [
         f"{key} was {_short(old.get(key))}, now {_short(new.get(key))}"
         for key in sorted(old.keys() | new.keys())
@@ -122,14 +173,14 @@ def project_lock(root: Path) -> Iterator[None]:
     """Let no other process work on this folder inside the block; a killed one leaves no lock behind.
 
     Raises:
-        LoopError: another process works on it.
+        BusyProject: another process works on it.
     """
     root.mkdir(parents=True, exist_ok=True)
     with (root / LOCK).open("a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise LoopError(
+            raise BusyProject(
                 f"{root}: another process is working in this folder; wait for it or choose another folder"
             ) from None
         yield

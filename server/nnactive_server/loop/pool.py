@@ -6,72 +6,111 @@ A kill loses at most the case in work.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from nnactive_server.core.errors import LoopError
-from nnactive_server.core.files import atomic_path, read_json, write_json
+from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.folder import CycleFolder
-from nnactive_server.query import (
-    CaseCandidates,
-    CaseMaps,
-    Request,
-    Strategy,
-    case_candidates,
-    uncertainty_maps,
-)
+from nnactive_server.loop.outputs import Outputs
+from nnactive_server.query import CaseCandidates, CaseMaps, Request, Strategy, case_candidates, streamed
 
 LabelSource = Callable[[str], np.ndarray]
 """Gives the label map (z, y, x) of a case to strategies that ask for one."""
 
-KEPT_MAPS = ("predictive_entropy", "prediction")
-"""What is kept of a case, for people to look at."""
 
-EXPLAINED_BY = ("mutual_information",)
-"""Made for the explanation of a patch, whatever the strategy ranks by."""
-
-
-class Pool:
-    """Stage 1 of a query over all cases of the pool.
+class Offers:
+    """Stage 1 of a query for single cases.
 
     Args:
-        project: images and partial labels.
-        engine: predicts the cases, if the strategy needs that.
-        folder: of the cycle.
+        project: images.
+        outputs: what the members say.
         strategy: chooses patches.
         request: the same for all cases.
         label_source: labels for strategies that need them; by default the current prediction.
-        clock: accounts for "predict" and "query" apart.
     """
 
     def __init__(
         self,
         project: RawDataset,
-        engine: SegmentationEngine,
-        folder: CycleFolder,
+        outputs: Outputs,
         strategy: Strategy,
         request: Request,
-        label_source: LabelSource | None,
-        clock: Clock,
+        label_source: LabelSource | None = None,
     ) -> None:
-        self._project, self._engine, self._folder = project, engine, folder
-        self._strategy, self._request = strategy, request
-        self._label_source, self._clock = label_source, clock
+        self._project, self._outputs = project, outputs
+        self._strategy, self._request, self._label_source = strategy, request, label_source
+        self._embedding = strategy.embedding
 
     @property
     def needs_model(self) -> bool:
-        """Whether cases have to be predicted."""
+        """Whether the strategy asks for anything that the members say."""
         by_labels = self._strategy.needs_labels and self._label_source is None
-        return bool(self._strategy.measures) or by_labels
+        return bool(self._strategy.measures) or by_labels or self._embedding is not None
 
-    def offers(self, cases: Sequence[str], annotated: Mapping[str, Sequence[Patch]]) -> list[CaseCandidates]:
-        """The candidates of every case; those already on disk are read.
+    def lacks(self, case: str) -> bool:
+        """Whether something has to be computed before `offer`."""
+        return self._lacks_maps(case) or self._lacks_features(case)
+
+    def complete(self, engine: SegmentationEngine, case: str) -> None:
+        """Compute and store what this case lacks."""
+        if self._lacks_maps(case):
+            self._outputs.make_maps(engine, case)
+        if self._embedding is not None and self._lacks_features(case):
+            self._outputs.make_features(engine, case, self._embedding, self._request.cell)
+
+    def offer(self, case: str, annotated: Sequence[Patch]) -> CaseCandidates:
+        """The candidates of a case, from what is stored.
+
+        Raises:
+            LoopError: something is not stored, or damaged.
+            QueryError: see `query.case_candidates`.
+        """
+        geometry = self._project.geometry(case)
+        maps = self._outputs.maps(case, streamed(self._strategy.measures)) if self.needs_model else {}
+        features = (
+            None
+            if self._embedding is None
+            else self._outputs.features(case, self._embedding, self._request.cell)
+        )
+        inputs = CaseMaps(case, geometry.shape, maps, self._labels(case, maps), geometry.spacing, features)
+        return case_candidates(inputs, self._strategy, self._request, annotated)
+
+    def _lacks_maps(self, case: str) -> bool:
+        return self.needs_model and self._outputs.lacks_maps(case)
+
+    def _lacks_features(self, case: str) -> bool:
+        kind = self._embedding
+        return kind is not None and self._outputs.lacks_features(case, kind, self._request.cell)
+
+    def _labels(self, case: str, maps: Mapping[str, np.ndarray]) -> np.ndarray | None:
+        if not self._strategy.needs_labels:
+            return None
+        return maps["prediction"] if self._label_source is None else self._label_source(case)
+
+
+class Pool:
+    """Stage 1 of a cycle's query over all cases of the pool.
+
+    Args:
+        engine: predicts the cases, if the strategy needs that.
+        folder: of the cycle.
+        offers: stage 1 of single cases; stores into the same folder.
+        clock: accounts for "predict" and "query" apart.
+    """
+
+    def __init__(self, engine: SegmentationEngine, folder: CycleFolder, offers: Offers, clock: Clock) -> None:
+        self._engine, self._folder, self._offers, self._clock = engine, folder, offers, clock
+
+    def offers(
+        self, cases: Sequence[str], annotated: Mapping[str, Sequence[Patch]]
+    ) -> Iterator[CaseCandidates]:
+        """The candidates of one case after the other; those already on disk are read.
 
         Args:
             cases: the pool.
@@ -80,57 +119,44 @@ class Pool:
         Raises:
             Cancelled: asked to stop; the cases done so far are on disk.
         """
-        found = []
+        stage = "predict" if self._offers.needs_model else "query"
         for done, case in enumerate(cases, start=1):
             self._clock.check()
-            found.append(self._offer(case, annotated.get(case, ())))
-            stage = "predict" if self.needs_model else "query"
+            offer = self._offer(case, annotated.get(case, ()))
             self._clock.report(stage, done, len(cases), case)
-        return found
+            yield offer
 
-    def tidy(self, chosen: Iterable[str]) -> None:
-        """Remove the candidates of all cases, and the maps of cases that were not chosen."""
-        keep = {self._folder.maps(case) for case in chosen}
-        for path in self._folder.maps("any").parent.glob("*"):
-            if path not in keep:
-                path.unlink()
+    def tidy(self) -> None:
+        """Remove what is of no more use once this cycle's query is made; see `CycleFolder`."""
         shutil.rmtree(self._folder.candidates("any").parent, ignore_errors=True)
+        for number in range(self._folder.number):
+            _reduce(CycleFolder(self._folder.root, number))
 
     def _offer(self, case: str, annotated: Sequence[Patch]) -> CaseCandidates:
         path = self._folder.candidates(case)
         if path.exists():
             return CaseCandidates.from_json(read_json(path, LoopError))
-        maps = self._predict(case) if self.needs_model else {}
+        if self._offers.lacks(case):
+            with self._clock.measure(self._folder.costs, "predict"):
+                self._offers.complete(self._engine, case)
         with self._clock.measure(self._folder.costs, "query"):
-            inputs = CaseMaps(case, self._project.geometry(case).shape, maps, self._labels(case, maps))
-            offer = case_candidates(inputs, self._strategy, self._request, annotated)
-            if maps:
-                _save_maps(self._folder.maps(case), maps)
-            # Written last: a case with candidates is done, maps included.
+            offer = self._offers.offer(case, annotated)
             write_json(path, offer.to_json())
         return offer
 
-    def _predict(self, case: str) -> dict[str, np.ndarray]:
-        measures = dict.fromkeys((*self._strategy.measures, *KEPT_MAPS, *EXPLAINED_BY))
-        with self._clock.measure(self._folder.costs, "predict"):
-            return uncertainty_maps(self._engine.predict(self._folder.members, case), measures, case=case)
 
-    def _labels(self, case: str, maps: Mapping[str, np.ndarray]) -> np.ndarray | None:
-        if not self._strategy.needs_labels:
-            return None
-        return maps["prediction"] if self._label_source is None else self._label_source(case)
-
-
-def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction (uint8) and predictive entropy (float32, nats) of a case, both (z, y, x)."""
-    with np.load(path, allow_pickle=False) as stored:
-        return stored["prediction"], stored["predictive_entropy"].astype(np.float32)
+def _reduce(folder: CycleFolder) -> None:
+    """Leave of an older cycle the maps of the cases it chose."""
+    keep = {folder.maps(entry["case"]) for entry in _chosen(folder)}
+    for path in folder.maps("any").parent.glob("*"):
+        if path not in keep:
+            path.unlink()
+    for rest in (folder.own.path / "features", folder.asked.path):
+        shutil.rmtree(rest, ignore_errors=True)
 
 
-def _save_maps(path: Path, maps: Mapping[str, np.ndarray]) -> None:
-    with atomic_path(path) as temporary:
-        np.savez_compressed(
-            temporary,
-            prediction=maps["prediction"],
-            predictive_entropy=maps["predictive_entropy"].astype(np.float16),
-        )
+def _chosen(folder: CycleFolder) -> Sequence[Mapping[str, str]]:
+    if not folder.queries.exists():
+        return ()
+    entries: Sequence[Mapping[str, str]] = read_json(folder.queries, LoopError)
+    return entries

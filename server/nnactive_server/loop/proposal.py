@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +11,7 @@ from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.patch import Patch
 from nnactive_server.loop.folder import CycleFolder
-from nnactive_server.query import Proposal, Query, Shortage
+from nnactive_server.query import Explanation, Proposal, Query, Shortage
 
 
 def write_proposal(folder: CycleFolder, proposal: Proposal, geometry: Callable[[str], Geometry]) -> None:
@@ -22,15 +22,17 @@ def write_proposal(folder: CycleFolder, proposal: Proposal, geometry: Callable[[
         proposal: queries by rank.
         geometry: the grid of a case, for the world position of the first voxel (mm, LPS).
     """
-    write_json(
-        folder.shortages,
-        {
-            "query_size": proposal.query_size,
-            "missing": proposal.missing,
-            "shortages": [asdict(shortage) for shortage in proposal.shortages],
-        },
-    )
-    write_json(folder.queries, [_entry(query, geometry(query.case)) for query in proposal])
+    write_json(folder.shortages, shortage_entries(proposal))
+    write_json(folder.queries, [query_entry(query, geometry(query.case)) for query in proposal])
+
+
+def shortage_entries(proposal: Proposal) -> dict[str, Any]:
+    """How many patches were asked for and are missing, and which groups fell short: as plain values."""
+    return {
+        "query_size": proposal.query_size,
+        "missing": proposal.missing,
+        "shortages": [asdict(shortage) for shortage in proposal.shortages],
+    }
 
 
 def read_proposal(folder: CycleFolder) -> Proposal:
@@ -43,7 +45,7 @@ def read_proposal(folder: CycleFolder) -> Proposal:
     short: dict[str, Any] = read_json(folder.shortages, LoopError)
     try:
         return Proposal(
-            [_query(entry) for entry in queries],
+            [read_query(entry) for entry in queries],
             int(short["query_size"]),
             [Shortage(**entry) for entry in short["shortages"]],
         )
@@ -53,7 +55,8 @@ def read_proposal(folder: CycleFolder) -> Proposal:
         ) from problem
 
 
-def _entry(query: Query, geometry: Geometry) -> dict[str, Any]:
+def query_entry(query: Query, geometry: Geometry) -> dict[str, Any]:
+    """A query as in `queries.json`: plain values, with the world position of its first voxel (mm, LPS)."""
     return {
         "rank": query.rank,
         "case": query.case,
@@ -61,17 +64,26 @@ def _entry(query: Query, geometry: Geometry) -> dict[str, Any]:
         "size": list(query.size),
         "score": query.score,
         "group": query.group,
-        "why": dict(query.why),
+        "why": query.why.to_json(),
         "world_corner": list(geometry.index_to_world(query.start)),
     }
 
 
-def _query(entry: dict[str, Any]) -> Query:
+def read_query(entry: Mapping[str, Any]) -> Query:
+    """Read what `query_entry` made; raises KeyError, TypeError or ValueError when it is something else."""
     return Query(
         str(entry["case"]),
         Patch(entry["start"], entry["size"]),
         float(entry["score"]),
         str(entry["group"]),
         int(entry["rank"]),
-        {str(name): float(value) for name, value in entry["why"].items()},
+        _explanation(entry["why"]),
     )
+
+
+def _explanation(why: Mapping[str, Any]) -> Explanation:
+    if "measures" in why:
+        return Explanation.from_json(why)
+    # Earlier versions wrote all means side by side.
+    means = {str(name): float(value) for name, value in why.items()}
+    return Explanation(means.pop("mean", None), means)

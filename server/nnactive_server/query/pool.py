@@ -155,7 +155,9 @@ class _Pool:
 
         Scores of different groups do not compare; a reader who stops early should still have seen each.
         """
-        explained = {group: self._explained(group) for group in self._taken}
+        explained = {
+            group: with_percentiles(taken, self._spreads[group]) for group, taken in self._taken.items()
+        }
         placed = sorted(
             ((i + 0.5) / len(entries), order, entry)
             for order, entries in enumerate(explained.values())
@@ -163,17 +165,16 @@ class _Pool:
         )
         return [as_query(case, candidate, rank) for rank, (_, _, (case, candidate)) in enumerate(placed, 1)]
 
-    def _explained(self, group: str) -> list[Entry]:
-        """What a group took, with its percentiles in the pool."""
-        taken, spreads = self._taken[group], self._spreads[group]
-        means = np.array([candidate.why.mean for _, candidate in taken], dtype=float)
-        if not spreads or np.isnan(means).any():
-            return taken
-        ranks = percentile(spreads, means).tolist()
-        return [
-            (case, replace(candidate, why=replace(candidate.why, percentile=rank)))
-            for (case, candidate), rank in zip(taken, ranks, strict=True)
-        ]
+
+def with_percentiles(taken: list[Entry], spreads: Sequence[Spread]) -> list[Entry]:
+    """The same candidates, told where their means stand in the pool, if these and the spreads are known."""
+    means = np.array([candidate.why.mean for _, candidate in taken], dtype=float)
+    if not spreads or np.isnan(means).any():
+        return taken
+    return [
+        (case, replace(candidate, why=replace(candidate.why, percentile=rank)))
+        for (case, candidate), rank in zip(taken, percentile(spreads, means).tolist(), strict=True)
+    ]
 
 
 def best_first(entry: Entry) -> tuple[float, str, tuple[int, int, int]]:

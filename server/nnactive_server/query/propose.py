@@ -115,7 +115,7 @@ def propose(
         patch_size: voxels (z, y, x); clipped to smaller images.
         patches_per_image: most patches of one image; `query_size` unless given.
         stride: step between candidates in voxels.
-        overlap: largest share of a patch that annotated boxes and other patches may hold together.
+        overlap: largest share of a patch that annotated boxes and patches accepted before it may hold.
 
     Raises:
         QueryError: as `case_candidates` and `merge_candidates`, or a value out of range. Too few free

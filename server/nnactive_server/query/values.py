@@ -132,8 +132,8 @@ class Request:
         patches_per_image: most patches of one image; `query_size` unless given. With the `reference`
             schedule every group may place one, also when that makes more.
         stride: step between candidates in voxels, (z, y, x) or one number for all axes.
-        overlap: largest share of a patch's voxels that annotated boxes and other patches of the query may
-            hold together, 0 for none.
+        overlap: largest share of a patch's voxels that annotated boxes and patches accepted before it in its
+            image may hold, all together; 0 for none.
 
     Raises:
         QueryError: a value out of range, naming it.

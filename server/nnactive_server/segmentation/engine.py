@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -13,13 +14,17 @@ import numpy as np
 import torch
 
 from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.patch import Index3
 from nnactive_server.dataset import RawDataset, Volume
+from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
-from nnactive_server.segmentation.inference import SlidingWindow, member_softmax
+from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
+from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.preprocessing import CaseStore
-from nnactive_server.segmentation.profiles import Profile
+from nnactive_server.segmentation.profiles import PoolMembers, Profile
 from nnactive_server.segmentation.training import (
     TrainingReport,
     load_weights,
@@ -134,22 +139,59 @@ class Engine:
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other.
 
+        Memory is that of one member, however many there are.
+
         Args:
             members: folder that `train` filled.
             case: a prepared case.
-            test: use the profile's settings for evaluation instead of those for the pool.
+            test: use the ensemble and the profile's settings for evaluation. Otherwise those for the pool,
+                whose members may also be flips or dropout passes of one network (`Profile.pool_members`).
+
+        Raises:
+            SegmentationError: a member or the case is missing, or dropout asked of a network without.
         """
-        window = self._test_window if test else self._query_window
-        # Tiles are predicted in threads of one core each; a second core waiting here would only spin.
-        with torch_threads(1 if self._hardware.device.type == "cpu" else self._hardware.threads):
-            yield from member_softmax(
-                window,
-                self._network,
-                self._weights(members),
-                self._store.image(case),
-                self._store.properties(case),
-                self.plan,
-            )
+        with self._tile_threads():
+            properties = self._store.properties(case)
+            yield from pass_softmax(self._passes(members, case, test), properties, self.plan)
+
+    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+        """Features of all trained members, stacked along the first axis, in cells of the case's own grid.
+
+        Args:
+            members: folder that `train` filled.
+            case: a prepared case.
+            kind: what a feature is.
+            cell: voxels of a cell (z, y, x).
+
+        Raises:
+            SegmentationError: a member or the case is missing.
+            QueryError: not a cell size, or features that are not finite.
+        """
+        with self._tile_threads():
+            properties = self._store.properties(case)
+            weights, image = self._weights(members), self._store.image(case)
+            return self._embedder.embed(self._network, weights, image, properties, kind, cell)
+
+    def _passes(self, members: Path, case: str, test: bool) -> list[Pass]:
+        """What is predicted of a case, one pass for each softmax.
+
+        Flips and dropout need one network. It is the one trained last: in a chain it has learned most, among
+        folds it is as good as any other.
+        """
+        weights, image = self._weights(members), self._store.image(case)
+        if test:
+            return ensemble_passes(self._test_window, self._network, weights, image)
+        window, kind = self._query_window, self._profile.pool_members
+        if kind is PoolMembers.FLIPS:
+            return flip_passes(window, self._network, weights[-1], image)
+        if kind is PoolMembers.DROPOUT:
+            passes = self._profile.dropout_passes
+            return dropout_passes(window, self._network, weights[-1], image, case, passes)
+        return ensemble_passes(window, self._network, weights, image)
+
+    def _tile_threads(self) -> AbstractContextManager[None]:
+        """On a CPU tiles are worked on in threads of one core; a second core waiting here would only spin."""
+        return torch_threads(1 if self._hardware.device.type == "cpu" else self._hardware.threads)
 
     @cached_property
     def _store(self) -> CaseStore:
@@ -171,12 +213,17 @@ class Engine:
 
     @cached_property
     def _query_window(self) -> SlidingWindow:
-        return SlidingWindow(self.plan, self._hardware, self._profile.query_step)
+        axes = self._recipe.mirror_axes if self._profile.pool_members is PoolMembers.FLIPS else ()
+        return SlidingWindow(self.plan, self._hardware, self._profile.query_step, axes)
 
     @cached_property
     def _test_window(self) -> SlidingWindow:
         axes = self._recipe.mirror_axes if self._profile.test_mirroring else ()
         return SlidingWindow(self.plan, self._hardware, self._profile.test_step, axes)
+
+    @cached_property
+    def _embedder(self) -> Embedder:
+        return Embedder(self.plan, self._hardware, self._profile.query_step)
 
     def _weights(self, members: Path) -> list[dict[str, torch.Tensor]]:
         """State dicts of all members in a folder, kept until another folder is asked for."""

@@ -167,6 +167,13 @@ def _intensity_statistics(values: np.ndarray) -> dict[str, float]:
     }
 
 
+def _dropout(probability: float) -> dict[str, Any]:
+    """Architecture arguments with which nnU-Net's networks, stock ones too, get a dropout layer after each
+    convolution. It leaves out whole channels: neighbouring voxels are too alike for single ones to matter
+    (Tompson et al. 2015, CVPR)."""
+    return {"dropout_op": "torch.nn.Dropout3d", "dropout_op_kwargs": {"p": probability}}
+
+
 class _Planner(ExperimentPlanner):  # type: ignore[misc]
     """nnU-Net's planner on values in memory instead of folders named by environment variables."""
 
@@ -233,6 +240,8 @@ class _Planner(ExperimentPlanner):  # type: ignore[misc]
             spacing[forward], self._bounded(median, spacing[forward]), CONFIGURATION, voxels, {}
         )
         planned["batch_dice"] = False
+        if self.profile.dropout:
+            planned["architecture"]["arch_kwargs"] |= _dropout(self.profile.dropout)
         planned["median_image_size_in_voxels"] = median
         if self.profile.batch_size:
             planned["batch_size"] = self.profile.batch_size

@@ -33,6 +33,22 @@ class Optimiser(StrEnum):
     ADAMW = "adamw"
 
 
+class PoolMembers(StrEnum):
+    """Whose disagreement a query measures when it asks for more annotation.
+
+    ENSEMBLE: the trained networks (the papers' way).
+    FLIPS: one network on every flip of the image that training used, 8 in 3D (test-time augmentation;
+        Wang et al. 2019, Neurocomputing 338, "Aleatoric uncertainty estimation with test-time
+        augmentation"). Tells where the answer depends on how the image is presented.
+    DROPOUT: one network with random channels left out, again and again (Monte-Carlo dropout; Gal &
+        Ghahramani 2016, ICML, "Dropout as a Bayesian approximation"). Needs `dropout` above 0.
+    """
+
+    ENSEMBLE = "ensemble"
+    FLIPS = "flips"
+    DROPOUT = "dropout"
+
+
 @dataclass(frozen=True, slots=True)
 class Profile:
     """Everything that decides how long a training takes and how it goes.
@@ -64,6 +80,11 @@ class Profile:
             every annotated voxel counts the same; "uniform": every annotated case counts the same.
         augmentation: share of nnU-Net's augmentation: "full", or "light" without the
             resampling ones (rotation, scaling, blur, low resolution).
+        dropout: probability with which training leaves out a channel after each convolution; 0 builds the
+            network as nnU-Net does, without. Part of the plan: only counts until a project's plan is made.
+        pool_members: see `PoolMembers`; evaluation always uses the ensemble. FLIPS and DROPOUT use the
+            member trained last, whatever `members` is, so `members=1` is enough for them.
+        dropout_passes: members of the pool under DROPOUT.
         query_step, test_step: distance of sliding-window tiles in tile sizes, for the pool and for
             evaluation.
         test_mirroring: average over all flips when evaluating.
@@ -90,6 +111,9 @@ class Profile:
     foreground_share: float = 1 / 3
     case_sampling: str = "annotated"
     augmentation: str = "full"
+    dropout: float = 0.0
+    pool_members: PoolMembers = PoolMembers.ENSEMBLE
+    dropout_passes: int = 5
     query_step: float = 0.75
     test_step: float = 0.5
     test_mirroring: bool = True
@@ -99,12 +123,18 @@ class Profile:
         try:
             object.__setattr__(self, "ensemble", Ensemble(self.ensemble))
             object.__setattr__(self, "optimiser", Optimiser(self.optimiser))
+            object.__setattr__(self, "pool_members", PoolMembers(self.pool_members))
             wrong = [name for name, good in self._checks().items() if not good]
         except (TypeError, ValueError) as problem:
             raise SegmentationError(f"profile {self.name}: {problem}") from problem
         if wrong:
             values = ", ".join(f"{name} = {getattr(self, name)!r}" for name in wrong)
             raise SegmentationError(f"profile {self.name}: not a valid value: {values}")
+        if self.pool_members is PoolMembers.DROPOUT and self.dropout == 0:
+            raise SegmentationError(
+                f"profile {self.name}: pool_members = 'dropout' needs a network with dropout; "
+                "set dropout above 0, e.g. 0.1"
+            )
 
     def _checks(self) -> dict[str, bool]:
         """Whether each field that has a range is inside it."""
@@ -117,6 +147,8 @@ class Profile:
             "foreground_share": 0 <= self.foreground_share <= 1,
             "case_sampling": self.case_sampling in ("annotated", "uniform"),
             "augmentation": self.augmentation in ("full", "light"),
+            "dropout": 0 <= self.dropout < 1,
+            "dropout_passes": self.dropout_passes >= 1,
             "query_step": 0 < self.query_step <= 1,
             "test_step": 0 < self.test_step <= 1,
         }

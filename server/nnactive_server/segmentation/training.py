@@ -27,8 +27,9 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.rng import Key, generator, small_seed
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.members import MemberSplit, member_splits
+from nnactive_server.segmentation.optimisation import learning_rate, make_optimiser
 from nnactive_server.segmentation.preprocessing import TrainingCase
-from nnactive_server.segmentation.profiles import Ensemble, Optimiser, Profile
+from nnactive_server.segmentation.profiles import Ensemble, Profile
 from nnactive_server.segmentation.sampling import CropSampler
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class _MemberRun:
         self._loss = recipe.loss()
         with seeded("weights", *key):
             self._network = hardware.place(recipe.network())
-        self._optimiser = _optimiser(self._network, profile)
+        self._optimiser = make_optimiser(self._network, profile)
         # float16 needs its gradients scaled; float32 and bfloat16 do not.
         self._scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.autocast == torch.float16)
         self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
@@ -248,7 +249,8 @@ class _MemberRun:
             group["lr"] = learning_rate(self._profile, step, self._steps)
         images, targets = self._batch(step)
         self._network.train()
-        with self._hardware.precision():
+        # Seeded for dropout layers, which draw from torch's own generator.
+        with seeded("dropout", *self._key, step), self._hardware.precision():
             outputs = self._network(images)
             loss = self._loss(outputs, targets)
         value = float(loss.detach())
@@ -318,31 +320,6 @@ class _MemberRun:
             self._network.load_state_dict(load_weights(parent, self._hardware.device))
             self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
         return 0
-
-
-def learning_rate(profile: Profile, step: int, steps: int) -> float:
-    """Learning rate of a step: linear warm-up, then polynomial (SGD) or cosine (AdamW) decay to 0."""
-    share = step / steps
-    if profile.optimiser is Optimiser.SGD:
-        decay = math.pow(1 - share, 0.9)
-    else:
-        decay = 0.5 * (1 + math.cos(math.pi * share))
-    rise = min(1.0, (step + 1) / profile.warm_up) if profile.warm_up else 1.0
-    return profile.learning_rate * decay * rise
-
-
-def _optimiser(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:
-    if profile.optimiser is Optimiser.SGD:
-        return torch.optim.SGD(
-            network.parameters(),
-            lr=profile.learning_rate,
-            momentum=0.99,
-            nesterov=True,
-            weight_decay=profile.weight_decay,
-        )
-    return torch.optim.AdamW(
-        network.parameters(), lr=profile.learning_rate, weight_decay=profile.weight_decay
-    )
 
 
 @contextmanager

@@ -13,6 +13,7 @@ import numpy as np
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.files import atomic_path
 from nnactive_server.evaluation import QueryView, plots
+from nnactive_server.query import Query, describe
 from nnactive_server.study import report_html as html
 from nnactive_server.study.report_data import Proposal, Run, read_run, shown_number
 from nnactive_server.study.summary import STAGES
@@ -215,7 +216,11 @@ def _proposed(run: Run) -> list[str]:
         if shown:
             top = max(view.heat_top for _, view in shown)
             pictures = [
-                html.picture(plots.png(plots.query_picture(view, top), 130), _caption(query, run))
+                html.picture(
+                    plots.png(plots.query_picture(view, top), 130),
+                    _caption(query, run),
+                    detail=_numbers(query),
+                )
                 for query, view in shown
             ]
             count = f"{len(shown)} of {len(run.proposals[number])} boxes"
@@ -232,32 +237,36 @@ def _varied(queries: Sequence[Proposal]) -> list[Proposal]:
     """Best first, but every group has its turn: first the best of each, then the second best."""
     seen: Counter[str] = Counter()
     turns = []
-    for query in sorted(queries, key=lambda q: q.rank):
-        turns.append((seen[query.group], query.rank, query))
-        seen[query.group] += 1
-    return [query for _, _, query in sorted(turns, key=lambda turn: turn[:2])]
+    for entry in sorted(queries, key=lambda proposal: proposal.query.rank):
+        turns.append((seen[entry.query.group], entry.query.rank, entry))
+        seen[entry.query.group] += 1
+    return [entry for _, _, entry in sorted(turns, key=lambda turn: turn[:2])]
 
 
-def _with_views(queries: Sequence[Proposal]) -> list[tuple[Proposal, QueryView]]:
-    found: list[tuple[Proposal, QueryView]] = []
-    for query in queries:
+def _with_views(proposals: Sequence[Proposal]) -> list[tuple[Query, QueryView]]:
+    found: list[tuple[Query, QueryView]] = []
+    for entry in proposals:
         if len(found) == PICTURES_PER_CYCLE:
             break
-        if query.view.is_file():
+        if entry.view.is_file():
             try:
-                found.append((query, QueryView.load(query.view)))
+                found.append((entry.query, QueryView.load(entry.view)))
             except NNActiveError as problem:
                 log.warning("left out of the report: %s", problem)
     return found
 
 
-def _caption(query: Proposal, run: Run) -> str:
-    parts = [query.case, f"rank {query.rank}", group_name(query.group, run.labels)]
-    if math.isfinite(query.score):
-        parts.append(f"score {html.decimal(query.score)}")
-    measures = [f"{k.replace('_', ' ')} {html.decimal(v, 3)}" for k, v in query.why.items() if k != "mean"]
-    inside = f"; in the box: {', '.join(measures)} (nats)" if measures else ""
-    return ", ".join(filter(None, parts)) + inside
+def _caption(query: Query, run: Run) -> str:
+    """Which box this is and why it was chosen, for a radiologist."""
+    which = ", ".join(filter(None, (query.case, f"rank {query.rank}", group_name(query.group, run.labels))))
+    return f"{which}. {describe(query, run.labels)}".strip()
+
+
+def _numbers(query: Query) -> str:
+    """The same for those who compare numbers."""
+    means = [f"{k.replace('_', ' ')} {html.decimal(v, 3)}" for k, v in query.why.measures.items()]
+    inside = f"; in the box: {', '.join(means)} (nats)" if means else ""
+    return f"score {html.decimal(query.score)}{inside}"
 
 
 def group_name(group: str, labels: Sequence[str]) -> str:

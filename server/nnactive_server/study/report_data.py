@@ -5,6 +5,7 @@ Everything but `run.json` or `summary.json` is optional: what is missing or not 
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,8 +15,12 @@ from typing import Any
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json
 from nnactive_server.evaluation.plots import Curve
+from nnactive_server.loop import read_query
+from nnactive_server.query import Query
 
 _RESULTS = frozenset({"cycles", "versions", "labels", "aubc", "final_dice", "full_dice", "test_cases"})
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +61,7 @@ class Cycle:
 class Proposal:
     """One entry of `queries.json` and where its slices lie."""
 
-    case: str
-    rank: int
-    group: str
-    score: float
-    why: Mapping[str, float]
+    query: Query
     view: Path
 
 
@@ -230,19 +231,17 @@ def _proposals(folder: Path) -> dict[int, tuple[Proposal, ...]]:
     for path in sorted(folder.glob("cycle_*/queries.json")):
         digits = path.parent.name.removeprefix("cycle_")
         if digits.isdecimal():
-            entries = [e for e in _sequence(read_json(path, LoopError)) if _mapping(e)]
-            found[int(digits)] = tuple(_proposal(e, path.parent / "views") for e in entries)
+            queries = (_query(entry, path) for entry in _sequence(read_json(path, LoopError)))
+            views = path.parent / "views"
+            found[int(digits)] = tuple(
+                Proposal(query, views / f"query_{query.rank:03d}.npz") for query in queries if query
+            )
     return found
 
 
-def _proposal(entry: Mapping[str, Any], views: Path) -> Proposal:
-    rank = _count(entry.get("rank")) or 0
-    why = {str(k): number(v) for k, v in _mapping(entry.get("why")).items()}
-    return Proposal(
-        case=str(entry.get("case", "?")),
-        rank=rank,
-        group=str(entry.get("group", "")),
-        score=number(entry.get("score")),
-        why={k: v for k, v in why.items() if math.isfinite(v)},
-        view=views / f"query_{rank:03d}.npz",
-    )
+def _query(entry: Any, path: Path) -> Query | None:
+    try:
+        return read_query(entry)
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        log.warning("left out of the report: an entry of %s (%s)", path, problem)
+        return None

@@ -77,12 +77,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") ->
     return f'<div class="scroll">{start}<thead><tr>{top}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
 
 
-def picture(png: bytes, caption: str, kind: str = "") -> str:
-    """A PNG inside the page; the caption also serves those who cannot see it."""
+def picture(png: bytes, caption: str, kind: str = "", detail: str = "") -> str:
+    """A PNG inside the page; the caption also serves those who cannot see it, `detail` is small print."""
     data = base64.b64encode(png).decode("ascii")
+    small = f"<br><small>{escape(detail)}</small>" if detail else ""
     return (
         f'<figure class="{escape(kind)}"><img alt="{escape(caption)}" src="data:image/png;base64,{data}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f"<figcaption>{escape(caption)}{small}</figcaption></figure>"
     )
 
 

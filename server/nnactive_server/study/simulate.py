@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -39,14 +39,23 @@ from nnactive_server.dataset import (
     start_budget,
 )
 from nnactive_server.dataset.raw import DESCRIPTION, IMAGES
-from nnactive_server.loop import WORK, Clock, Cycle, CycleFolder, SegmentationEngine, claim, project_lock
+from nnactive_server.loop import (
+    RUN,
+    SPLIT,
+    WORK,
+    Clock,
+    Cycle,
+    CycleFolder,
+    SegmentationEngine,
+    claim,
+    project_lock,
+)
 from nnactive_server.query import Query, Request, get_strategy
 from nnactive_server.study.judge import discard_parts, judge
 from nnactive_server.study.query_views import save_views
 from nnactive_server.study.summary import annotation_path, evaluation_path, write_summary
 from nnactive_server.study.truth import Clinician, annotated_voxels
 
-RUN = "run.json"
 TEST_FRACTION = 0.25
 
 
@@ -79,6 +88,8 @@ class Settings:
         start_size: patches annotated before the first training; `query_size` unless given.
         patches_per_image: most patches of one image in a query; `query_size` unless given.
         strategy_parameters: replace the strategy's own.
+        stride: step between candidates in voxels (z, y, x).
+        overlap: largest share of a patch that annotated boxes and other patches may hold together.
         test_fraction: share of the cases that are set aside for testing.
         last_query: propose patches after the last training too; nobody answers them.
         views: proposals of each query, best first, of which slices are kept for the report.
@@ -97,6 +108,8 @@ class Settings:
     start_size: int | None = None
     patches_per_image: int | None = None
     strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
+    stride: Index3 = (1, 1, 1)
+    overlap: float = 0.0
     test_fraction: float = TEST_FRACTION
     last_query: bool = False
     views: int = 24
@@ -117,7 +130,16 @@ class Settings:
     def request(self, step: int) -> Request:
         """What the query after training `step` asks for."""
         queries = max(1, self.cycles - 1)
-        return Request(self.query_size, self.patch, step, queries, self.seed, self.patches_per_image)
+        return Request(
+            self.query_size,
+            self.patch,
+            step,
+            queries,
+            self.seed,
+            self.patches_per_image,
+            self.stride,
+            self.overlap,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, as written into run.json."""
@@ -130,6 +152,8 @@ class Settings:
             "patches_per_image": self.patches_per_image,
             "patch": list(self.patch),
             "seed": self.seed,
+            "stride": list(self.stride),
+            "overlap": self.overlap,
             "profile": self.profile.to_json(),
             "test_fraction": self.test_fraction,
             "last_query": self.last_query,
@@ -201,7 +225,7 @@ class _Run:
             **settings.to_json(),
         }
         _require_own(out)
-        claim(out / RUN, self._description)
+        claim(out / RUN, self._description, _before(settings))
         self._pool, self._test = _split(source, out, settings.test_fraction)
         self._project = _make_project(source, out)
         self._engine = make_engine(self._project, out / WORK, settings.profile, clock)
@@ -298,6 +322,16 @@ class _Run:
         return int(read_json(path, LoopError)["pool_foreground_voxels"])
 
 
+def _before(settings: Settings) -> dict[str, Any]:
+    """What a run.json means that was written before some setting existed: the setting's default."""
+    return {**_defaults(settings), "profile": _defaults(settings.profile)}
+
+
+def _defaults(value: Any) -> dict[str, Any]:
+    known = fields(value) if is_dataclass(value) else ()
+    return {f.name: f.default for f in known if f.default is not MISSING and f.default is not None}
+
+
 def _require_own(out: Path) -> None:
     """Refuse a folder in which something else lies, such as the data set itself."""
     if not (out / RUN).exists():
@@ -316,7 +350,7 @@ def _split(source: RawDataset, out: Path, fraction: float) -> tuple[tuple[str, .
             f"{source.root}: {len(source.cases)} cases leave none for testing; "
             "a simulation needs two cases or more and a test share above 0"
         )
-    claim(out / "split.json", {"pool": pool, "test": test})
+    claim(out / SPLIT, {"pool": pool, "test": test})
     return pool, test
 
 

@@ -6,12 +6,16 @@ from dataclasses import fields, replace
 from typing import Any
 
 from nnactive_server.core.errors import QueryError
+from nnactive_server.query.strategies.badge import Badge
 from nnactive_server.query.strategies.base import Strategy
+from nnactive_server.query.strategies.coreset import CoreSet
+from nnactive_server.query.strategies.embedded import EmbeddedStrategy
+from nnactive_server.query.strategies.kmeans_bald import KMeansBald
 from nnactive_server.query.strategies.random import RandomStrategy
 from nnactive_server.query.strategies.ranked import RankedStrategy
 from nnactive_server.query.strategies.softrank import SoftrankStrategy
 
-_KNOWN: dict[str, RankedStrategy | RandomStrategy] = {
+_KNOWN: dict[str, RankedStrategy | RandomStrategy | EmbeddedStrategy] = {
     strategy.name: strategy
     for strategy in (
         RankedStrategy("clasp-pe", alpha=0.66, schedule="paper"),
@@ -23,6 +27,9 @@ _KNOWN: dict[str, RankedStrategy | RandomStrategy] = {
         RankedStrategy("power-pe", schedule="constant"),
         RankedStrategy("power-bald", "mutual_information", schedule="constant"),
         SoftrankStrategy("softrank-bald", "mutual_information"),
+        CoreSet(),
+        KMeansBald(),
+        Badge(),
         RandomStrategy("random"),
         RandomStrategy("random-fg-33", 0.33),
         RandomStrategy("random-fg-66", 0.66),
@@ -47,4 +54,14 @@ def get_strategy(name: str, **params: Any) -> Strategy:
     unknown = sorted(set(params) - set(known))
     if unknown:
         raise QueryError(f"{name} has no parameters {unknown}; it has {known}")
+    for parameter, value in params.items():
+        _check_type(name, parameter, value, type(getattr(_KNOWN[name], parameter)))
     return replace(_KNOWN[name], **params)
+
+
+def _check_type(name: str, parameter: str, value: Any, wanted: type) -> None:
+    """Parameters may come from a command line or a file, so any type can arrive."""
+    accepted = (int, float) if wanted is float else (wanted,)
+    if not isinstance(value, accepted) or isinstance(value, bool):
+        kind = {float: "a number", int: "a whole number", str: "a word"}[wanted]
+        raise QueryError(f"{name}: {parameter} {value!r} needs {kind}")
