@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread per test process: two processes share the cores instead of fighting for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv demo test test-all lint format bench screenshots clean
+.PHONY: venv demo test test-all lint format bench bench-query screenshots clean
 
 venv: .venv/installed
 
@@ -26,17 +26,20 @@ test-all: venv
 	$(PYTEST)
 
 lint: venv
-	$(BIN)/ruff format --check server Testing
-	$(BIN)/ruff check server Testing
+	$(BIN)/ruff format --check server NNActiveLogic Testing
+	$(BIN)/ruff check server NNActiveLogic Testing
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 
 format: venv
-	$(BIN)/ruff format server Testing
-	$(BIN)/ruff check --fix server Testing
+	$(BIN)/ruff format server NNActiveLogic Testing
+	$(BIN)/ruff check --fix server NNActiveLogic Testing
 
 bench: venv
 	$(BIN)/python Testing/benchmarks/run.py
+
+bench-query: venv
+	$(BIN)/python Testing/benchmarks/query.py
 
 screenshots: venv
 	$(BIN)/python Testing/screenshots/make.py

@@ -11,23 +11,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from table import head, line, machine_line, median_seconds
 
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Patch, fit_size
 from nnactive_server.dataset import RawDataset, write_patches
-from nnactive_server.segmentation import Engine, detect, export_model, get_profile
+from nnactive_server.segmentation import Engine, export_model, get_profile
 
 ROOT = Path(__file__).parents[2]
 HIPPOCAMPUS = ROOT.parent / "shared" / "data" / "Dataset004_Hippocampus"
@@ -42,17 +41,7 @@ class Row:
     ratio: str = ""
 
     def __str__(self) -> str:
-        return f"| {self.what} | {self.ours} | {self.baseline} | {self.ratio} |"
-
-
-def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    work()
-    taken = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
+        return line(self.what, self.ours, self.baseline, self.ratio)
 
 
 def source(folder: Path) -> RawDataset:
@@ -213,12 +202,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--long", action="store_true", help="also whole runs, about half an hour")
     arguments = parser.parse_args()
-    machine = detect().describe()
-    print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {machine['name']}, {machine['threads']} threads,"
-    )
-    print(f"{machine['precision']}, Python {platform.python_version()}\n")
-    print("| what | ours | baseline | ratio |\n|---|---|---|---|")
+    print(machine_line())
+    print(head("what", "ours", "baseline", "ratio"))
     with tempfile.TemporaryDirectory() as name:
         for row in quick_rows(Path(name)):
             print(row, flush=True)

@@ -120,8 +120,13 @@ class Outputs:
         return _read_features(path)
 
     def _stored_maps(self, case: str) -> Path | None:
-        paths = (folder.maps(case) for folder in self._folders)
-        return next((path for path in paths if path.exists()), None)
+        """A file that holds all maps: older versions kept fewer."""
+        for path in (folder.maps(case) for folder in self._folders):
+            if path.exists():
+                with _reading(path) as stored:
+                    if set(stored) >= {"prediction", *HALVED}:
+                        return path
+        return None
 
     def _stored_features(self, case: str, kind: Embedding, cell: Index3) -> Path | None:
         """A file whose cells have this size: another patch size needs other cells."""

@@ -14,7 +14,8 @@ from typing import TypeVar
 from nnactive_server.core.cores import available_cores
 
 T = TypeVar("T")
-BLOCK_VOXELS = 2**15
+BLOCK_VOXELS = 2**17
+"""Measured: smaller blocks cost more in calls than the nearer cache saves, larger ones leave the cache."""
 
 
 def rows_of(length: int, voxels_each: int) -> list[slice]:
