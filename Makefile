@@ -37,6 +37,7 @@ format: venv
 
 bench: venv
 	$(BIN)/python Testing/benchmarks/run.py
+	$(BIN)/python Testing/benchmarks/query.py
 
 bench-query: venv
 	$(BIN)/python Testing/benchmarks/query.py

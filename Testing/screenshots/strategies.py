@@ -4,8 +4,8 @@
 
 Left of each pair: the slice through the first box, under the map the strategy ranks by (for embeddings their
 first three principal components as colours). Right: the score of every place at the centre of its box, the
-highest over the slices (for embeddings the distance from the mean, for gradients their length), with all chosen
-boxes and their ranks. Boxes chosen for a class have its colour.
+highest over the slices (for embeddings the distance from the mean, for gradients their length), with all the
+boxes chosen and their ranks. Boxes chosen for a class have its colour.
 """
 
 from __future__ import annotations

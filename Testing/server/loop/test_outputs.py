@@ -124,3 +124,16 @@ def test_maps_are_stored_small(bench, trained, outputs):
     outputs.make_maps(bench.engine, "case_0")
     with zipfile.ZipFile(trained.maps("case_0")) as archive:
         assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
+
+
+def test_maps_of_an_older_version_that_lack_a_measure_count_as_missing(bench, trained, outputs):
+    outputs.make_maps(bench.engine, "case_0")
+    path = trained.maps("case_0")
+    with np.load(path) as stored:
+        fewer = {name: stored[name] for name in ("prediction", "predictive_entropy")}
+    np.savez(path, **fewer)
+    assert outputs.lacks_maps("case_0")
+    beside = Outputs(trained.members, [trained.own, trained.asked])
+    beside.make_maps(bench.engine, "case_0")
+    assert set(beside.maps("case_0", ("mean_probability",))) >= {"mutual_information", "mean_probability"}
+    assert outputs.lacks_maps("case_0")  # what the cycle itself keeps is left as it is
