@@ -273,10 +273,10 @@ def test_a_missing_part_is_left_out(run: Path, missing: str) -> None:
 def test_every_proposed_box_says_why_it_was_chosen(full: Path) -> None:
     text = read(full).text
     assert (
-        "case_7, rank 1, for lesion. Less certain about lesion than 98 % of all boxes. "
+        "case_7, rank 1, for lesion. Less certain about lesion here than in 98 % of all boxes. "
         "Predicted: 75 % background, 25 % liver. Nearest annotated box: 12 mm away."
     ) in text
-    assert "over all structures. Less certain than 98 % of all boxes." in text
+    assert "over all structures. Less certain here than in 98 % of all boxes." in text
     assert text.count("score -1.25; in the box: predictive entropy 0.321 (nats)") == 1 + PICTURES_PER_CYCLE
 
 

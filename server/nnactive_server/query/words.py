@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from nnactive_server.query.values import Query, group_class
 
+_NEARLY_ALL = 99.95
 _SURE = 0.005
 """Classes with a smaller share of the box are left out of the sentence."""
 
@@ -32,7 +33,8 @@ def _reason(query: Query, classes: Sequence[str]) -> str:
     value, rank = group_class(query.group), query.why.percentile
     about = f" about {class_name(value, classes)}" if value else ""
     if rank is not None:
-        return f"Less certain{about} than {_share(rank / 100)} of all boxes."
+        boxes = "nearly all" if rank >= _NEARLY_ALL else f"{_share(rank / 100)} of all"
+        return f"Less certain{about} here than in {boxes} boxes."
     if query.why.mean is not None:
         return f"Chosen because the model is uncertain{about}."
     return f"Placed on {class_name(value, classes)}." if value else ""
@@ -53,6 +55,6 @@ def _distance(query: Query) -> str:
 
 def _share(share: float) -> str:
     """A percentage without false precision."""
-    if share >= 0.9995:
+    if share >= _NEARLY_ALL / 100:
         return "all" if share == 1 else "nearly all"
     return f"{100 * share:.1f} %" if share > 0.99 else f"{100 * share:.0f} %"
