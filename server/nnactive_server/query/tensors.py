@@ -11,7 +11,7 @@ import torch
 from nnactive_server.core.errors import QueryError
 from nnactive_server.core.places import Places
 from nnactive_server.query.fold import Fold
-from nnactive_server.query.scores import window_sums
+from nnactive_server.query.windows import window_sums
 
 
 class TensorFold(Fold):
