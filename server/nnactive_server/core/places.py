@@ -111,8 +111,9 @@ class Occupancy:
     def __init__(self, places: Places, boxes: Iterable[Patch] = (), overlap: float = 0.0) -> None:
         self.places = places
         self.boxes: list[Patch] = []
-        # Forgives binary fractions: 0.29 of 100 voxels are 29.
-        self._most = math.floor(overlap * math.prod(places.size) + 1e-9)
+        voxels = math.prod(places.size)
+        # Forgives binary fractions: 0.29 of 100 voxels are 29. A place that is taken is never free.
+        self._most = min(math.floor(overlap * voxels + 1e-9), voxels - 1)
         # A map of what is taken is only needed to count voxels of several boxes together.
         self._taken = np.zeros(places.image_shape if self._most else (0, 0, 0), dtype=bool)
         self._lower, self._upper = np.empty((0, 3), dtype=np.int64), np.empty((0, 3), dtype=np.int64)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from nnactive_server.core.errors import QueryError
+from nnactive_server.core.patch import Index3
 from nnactive_server.core.places import Places, positive3
 from nnactive_server.query.blocks import on_all_cores
 from nnactive_server.query.device import to_numpy
@@ -68,8 +69,10 @@ class Aggregation:
         Raises:
             QueryError: as `patch_scores`.
         """
+        if values.ndim != 3:
+            raise QueryError(f"a map needs three axes (z, y, x), got shape {tuple(values.shape)}")
         if self.name == "top-fraction":
-            return self._top_scores(values, patch_size, stride)
+            return self._top_scores(values, positive3(patch_size, "patch size"), stride)
         places = Places.fit(values.shape, patch_size, stride)
         if self.name == "mean":
             return places, patch_scores(values, patch_size, stride)
@@ -79,7 +82,7 @@ class Aggregation:
         return places, np.divide(sums, shares, out=np.zeros_like(sums), where=shares > 0)
 
     def _top_scores(
-        self, values: Any, patch_size: Sequence[int], stride: int | Sequence[int]
+        self, values: Any, patch_size: Index3, stride: int | Sequence[int]
     ) -> tuple[Places, np.ndarray]:
         quarter = [max(s, k // 4) for s, k in zip(positive3(stride, "stride"), patch_size, strict=True)]
         places = Places.fit(values.shape, patch_size, quarter)

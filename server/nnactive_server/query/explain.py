@@ -49,7 +49,8 @@ def gap_mm(one: Patch, other: Patch, spacing: Sequence[float]) -> float:
 
 
 def _mean(values: Any) -> float:
-    return float(to_numpy(values).mean(dtype=np.float64))
+    # In one order of addition, whatever the map's layout in memory.
+    return float(np.ascontiguousarray(to_numpy(values)).mean(dtype=np.float64))
 
 
 def _shares(prediction: np.ndarray) -> dict[int, float]:

@@ -26,6 +26,8 @@ class Fold:
         QueryError: unknown measure.
     """
 
+    of_tensors = False
+
     def __init__(self, measures: Iterable[str], prefix: str = "") -> None:
         self.measures = tuple(measures)
         unknown = [name for name in self.measures if name not in MEASURES]
@@ -101,7 +103,7 @@ class NumpyFold(Fold):
 
     def _add_block(self, member: np.ndarray, block: tuple[slice, slice]) -> tuple[float, float, float]:
         sums = np.zeros_like(self._sum[(0, *block)])
-        lowest, entropy = np.zeros_like(sums), np.zeros_like(sums)
+        lowest, entropy = np.full_like(sums, np.inf), np.zeros_like(sums)
         for total, channel in zip(self._sum, member, strict=True):
             values = channel[block].astype(sums.dtype, copy=False)
             sums += values

@@ -11,7 +11,7 @@ from nnactive_server.core.patch import Patch
 from nnactive_server.core.places import positive3
 from nnactive_server.query.candidates import CaseCandidates
 from nnactive_server.query.strategies import Strategy, get_strategy
-from nnactive_server.query.values import CaseMaps, Proposal, Request, streamed
+from nnactive_server.query.values import CaseMaps, Proposal, Request
 
 Maps = Mapping[str, np.ndarray]
 
@@ -42,7 +42,7 @@ def case_candidates(
         raise QueryError(
             f"case {case.case}: {strategy.name} needs {strategy.embedding} features; compute them first"
         )
-    for name in set(case.maps) & {*strategy.measures, *streamed(strategy.measures)}:
+    for name in case.maps:  # those only explained too: their values reach files and people
         lowest, highest = float(case.maps[name].min()), float(case.maps[name].max())
         if not (lowest >= 0 and highest < np.inf):
             raise QueryError(
@@ -141,8 +141,10 @@ def propose(
 
 def _cases(pool: Iterable[CaseMaps] | Mapping[str, CaseMaps | Maps]) -> Iterable[CaseMaps]:
     if not isinstance(pool, Mapping):
-        return pool
-    return (
-        entry if isinstance(entry, CaseMaps) else CaseMaps.from_maps(case, entry)
-        for case, entry in pool.items()
-    )
+        yield from pool
+        return
+    for name, entry in pool.items():
+        case = entry if isinstance(entry, CaseMaps) else CaseMaps.from_maps(name, entry)
+        if case.case != name:
+            raise QueryError(f"case {case.case} is called {name} in the pool; give it one id")
+        yield case

@@ -17,13 +17,18 @@ from nnactive_server.query.windows import window_sums
 class TensorFold(Fold):
     """Sums on the members' own device, float64 when the first member is, otherwise float32."""
 
+    of_tensors = True
+
+    @torch.no_grad()
     def _begin(self, member: torch.Tensor) -> None:
         dtype = torch.float64 if member.dtype == torch.float64 else torch.float32
         self._sum = torch.zeros(member.shape, dtype=dtype, device=member.device)
         self._entropy_sum = torch.zeros_like(self._sum[0])
 
+    @torch.no_grad()
     def _accumulate(self, member: torch.Tensor) -> tuple[float, float, float]:
-        sums, lowest = torch.zeros_like(self._sum[0]), torch.zeros_like(self._sum[0])
+        sums = torch.zeros_like(self._sum[0])
+        lowest = torch.full_like(sums, torch.inf)
         for total, channel in zip(self._sum, member, strict=True):
             values = channel.to(total)
             sums += values
@@ -34,6 +39,7 @@ class TensorFold(Fold):
                 self._entropy_sum += torch.special.entr(probability)
         return float(lowest.min()), float(sums.min()), float(sums.max())
 
+    @torch.no_grad()
     def maps(self) -> dict[str, torch.Tensor]:
         """The measures over all members so far; ends the fold, because the sums are reused."""
         mean = self._sum.div_(self.count)
@@ -53,6 +59,7 @@ class TensorFold(Fold):
         return {name: makers[name]() for name in self.measures}
 
 
+@torch.no_grad()
 def tensor_scores(values: torch.Tensor, places: Places) -> torch.Tensor:
     """Mean of a map (z, y, x) over the box at every place, float64 on the map's device."""
     if not bool(torch.isfinite(values).all()):

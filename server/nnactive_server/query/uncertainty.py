@@ -57,7 +57,12 @@ def uncertainty_maps(
             from nnactive_server.query.tensors import TensorFold
 
             fold = TensorFold(measures, prefix)
-        fold.add(member if is_tensor(member) else np.asarray(member))
+        if is_tensor(member) != fold.of_tensors:
+            raise QueryError(
+                f"{prefix}member {fold.count} is a {type(member).__name__}, unlike those before it; "
+                "give all members as arrays or all as tensors"
+            )
+        fold.add(member if fold.of_tensors else np.asarray(member))
     if not fold.count:
         raise QueryError(f"{prefix}no ensemble members; give at least one softmax array")
     return fold.maps()

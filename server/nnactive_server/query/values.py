@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -151,14 +152,14 @@ class Request:
     def __post_init__(self) -> None:
         object.__setattr__(self, "patch_size", positive3(self.patch_size, "patch size"))
         object.__setattr__(self, "stride", positive3(self.stride, "stride"))
-        for name, lowest in (("query_size", 1), ("step", 0), ("total_steps", 1), ("patches_per_image", 1)):
+        lowest = {"query_size": 1, "step": 0, "total_steps": 1, "patches_per_image": 1, "seed": None}
+        for name, least in lowest.items():
             value = getattr(self, name)
-            if value is not None and (int(value) != value or value < lowest):
-                raise QueryError(f"{name} {value}: needs a whole number of at least {lowest}")
-        if not 0 <= self.overlap < 1:
-            raise QueryError(f"overlap {self.overlap}: needs a share of at least 0 and below 1")
-        for name in ("step", "seed"):  # keys of random numbers, where numpy's integers differ from plain ones
-            object.__setattr__(self, name, int(getattr(self, name)))
+            if name != "patches_per_image" or value is not None:
+                # Plain integers: as keys of random numbers numpy's differ from them.
+                object.__setattr__(self, name, _whole(value, name, least))
+        if not (isinstance(self.overlap, int | float | np.floating) and 0 <= self.overlap < 1):
+            raise QueryError(f"overlap {self.overlap!r}: needs a share of at least 0 and below 1")
 
     @property
     def cell(self) -> Index3:
@@ -169,6 +170,19 @@ class Request:
     def per_image(self) -> int:
         """Most patches of one image."""
         return self.query_size if self.patches_per_image is None else self.patches_per_image
+
+
+def _whole(value: Any, name: str, least: int | None) -> int:
+    """A plain integer of at least `least`."""
+    at_least = "" if least is None else f" of at least {least}"
+    try:
+        number = int(value)
+        fits = number == value and (least is None or number >= least)
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise QueryError(f"{name} {value!r}: needs a whole number{at_least}")
+    return number
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 from nnactive_server.query.values import Query, group_class
 
-_NEARLY_ALL = 99.95
+_NEARLY_ALL, _HARDLY_ANY = 99.95, 0.5
+"""Percentages beyond which a figure would only pretend to be exact."""
 _SURE = 0.005
 """Classes with a smaller share of the box are left out of the sentence."""
 
@@ -33,7 +34,9 @@ def _reason(query: Query, classes: Sequence[str]) -> str:
     value, rank = group_class(query.group), query.why.percentile
     about = f" about {class_name(value, classes)}" if value else ""
     if rank is not None:
-        boxes = "nearly all" if rank >= _NEARLY_ALL else f"{_share(rank / 100)} of all"
+        boxes = f"{_share(rank / 100)} of all"
+        if rank >= _NEARLY_ALL or rank < _HARDLY_ANY:
+            boxes = "few" if rank < _HARDLY_ANY else "nearly all"
         return f"Less certain{about} here than in {boxes} boxes."
     if query.why.mean is not None:
         return f"Chosen because the model is uncertain{about}."
@@ -50,7 +53,7 @@ def _distance(query: Query) -> str:
     gap = query.why.nearest_mm
     if gap is None:
         return "Nothing annotated in this image yet." if query.why.class_shares else ""
-    return "Next to an annotated box." if gap == 0 else f"Nearest annotated box: {gap:.0f} mm away."
+    return "Next to an annotated box." if gap < 0.5 else f"Nearest annotated box: {gap:.0f} mm away."
 
 
 def _share(share: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -12,7 +13,7 @@ from nnactive_server.core.errors import QueryError
 from nnactive_server.core.features import Embedding
 from nnactive_server.core.patch import Index3, Patch, index3
 from nnactive_server.core.places import Occupancy, Places
-from nnactive_server.core.rng import generator
+from nnactive_server.core.rng import generator, stable_hash
 from nnactive_server.query.candidates import Candidate, CaseCandidates
 from nnactive_server.query.explain import explain
 from nnactive_server.query.pool import as_query
@@ -70,14 +71,14 @@ class RandomStrategy:
 
     def merge(self, cases: Iterable[CaseCandidates], request: Request) -> Proposal:
         """Stage 2: one patch of each image in turn, the images in a seeded order."""
-        pool = sorted(cases, key=lambda entry: entry.case)
-        order = generator(request.seed, request.step, "cases").permutation(len(pool))
-        turns = sorted(
-            (turn, place, pool[index].case, candidate)
-            for place, index in enumerate(order)
-            for turn, candidate in enumerate(pool[index].candidates)
-        )
-        chosen = turns[: request.query_size]
+        turns: list[tuple[int, int, str, Candidate]] = []
+        for entry in cases:
+            # An image's place is its own, whatever other images there are.
+            place = stable_hash(request.seed, request.step, "cases", entry.case)
+            turns += [(turn, place, entry.case, c) for turn, c in enumerate(entry.candidates)]
+            if len(turns) > 4 * request.query_size:
+                turns = heapq.nsmallest(request.query_size, turns, key=lambda entry: entry[:2])
+        chosen = heapq.nsmallest(request.query_size, turns, key=lambda entry: entry[:2])
         queries = [as_query(case, candidate, rank) for rank, (_, _, case, candidate) in enumerate(chosen, 1)]
         lacks = len(queries) < request.query_size
         shortage = [Shortage(PLAIN, request.query_size, len(queries))] if lacks else []
