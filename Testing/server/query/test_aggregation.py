@@ -86,14 +86,26 @@ def test_boxes_of_equal_content_tie_exactly(name, dtype):
     places, scores = how.scores(values, (4, 4, 4), 4)
     assert scores.shape == (2, 3, 2)
     assert len(set(scores.ravel().tolist())) == 1
-    shuffled = np.random.default_rng(1).permutation(cube.ravel()).reshape(cube.shape)
-    if name == "top-fraction":  # also when the voxels stand elsewhere in the box
-        assert how.scores(shuffled, (4, 4, 4))[1].item() == scores[0, 0, 0]
     strategy = get_strategy("bald", aggregation=name)
     pool = {"a": {"mutual_information": values}}
     found = propose(pool, strategy, 3, 0, 4, {}, 1, patch_size=(4, 4, 4), stride=4)
     assert [q.start for q in found] == [(0, 0, 0), (0, 0, 4), (0, 4, 0)]
     assert places.size == (4, 4, 4)
+
+
+def test_top_fractions_tie_exactly_wherever_the_voxels_stand_in_the_box():
+    cube, how = np.random.default_rng(0).lognormal(size=(16, 16, 16)) ** 6, Aggregation("top-fraction", 0.3)
+    shuffled = [
+        np.random.default_rng(seed).permutation(cube.ravel()).reshape(cube.shape) for seed in range(10)
+    ]
+    assert len({how.scores(values, cube.shape)[1].item() for values in [cube, *shuffled]}) == 1
+
+
+@pytest.mark.parametrize(("fraction", "count"), [(0.07, 7), (0.55, 55), (0.29, 29), (0.071, 8), (0.0001, 1)])
+def test_a_fraction_that_is_no_binary_number_counts_whole_voxels(fraction, count):
+    values = np.arange(100.0).reshape(4, 5, 5)
+    score = Aggregation("top-fraction", fraction).scores(values, (4, 5, 5))[1].item()
+    assert score == pytest.approx(np.arange(100 - count, 100).mean())
 
 
 def test_a_threshold_is_exceeded_not_reached_and_nothing_above_it_scores_zero():

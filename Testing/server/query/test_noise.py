@@ -52,7 +52,7 @@ def test_the_first_two_of_a_pool_are_drawn_without_replacement_across_images():
         for i, m in enumerate(MEANS)
     ]
     counts: Counter = Counter()
-    for seed in range(1000):
+    for seed in range(600):
         request = Request(2, (1, 1, 1), 1, 4, seed)
         found = merge_candidates([case_candidates(c, strategy, request) for c in cases], strategy, request)
         counts[tuple(int(q.case[1:]) for q in found)] += 1

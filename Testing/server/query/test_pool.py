@@ -105,7 +105,7 @@ def test_a_pool_that_forgets_chooses_as_one_that_keeps_everything(pool, random):
 
 
 @settings(deadline=None, max_examples=100)
-@given(st.lists(st.integers(0, 6), min_size=3, max_size=3).filter(any), st.integers(0, 99))
+@given(st.lists(st.integers(0, 20), min_size=3, max_size=3).filter(any), st.integers(0, 99))
 def test_every_beginning_of_a_query_holds_the_groups_in_about_their_shares(counts, seed):
     rng = np.random.default_rng(seed)
     scores = {g: [(float(rng.random()), False)] * n for g, n in zip(GROUPS, counts, strict=True)}
@@ -126,7 +126,7 @@ def stream_of(count: int, strategy: str, seen=lambda: None):
         seen()
 
 
-@pytest.mark.parametrize("per_image", [None, 1, 5])
+@pytest.mark.parametrize("per_image", [None, 1])
 def test_two_thousand_cases_read_once_give_the_same_as_keeping_them_all(per_image):
     request = Request(30, (1, 1, 1), 0, 4, 7, per_image)
     plan = get_strategy("cla-pe").plan(request, GROUPS)

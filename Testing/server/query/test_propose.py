@@ -165,6 +165,8 @@ def test_an_unknown_strategy_is_refused_with_the_known_names():
         get_strategy("clasp-pe", alpha=True)
     with pytest.raises(QueryError, match=r"badge: offers 1\.5 needs a whole number"):
         get_strategy("badge", offers=1.5)
+    with pytest.raises(QueryError, match=r"bald has no parameters \['name'\]"):
+        get_strategy("bald", **{"name": "x"})
     with pytest.raises(QueryError, match=r"random has no parameters \['measures'\]"):
         get_strategy("random", measures=())
 

@@ -115,7 +115,7 @@ class _Pool:
             self._regular[group].add([entry for entry in mine if not entry[1].spare])
             self._spare[group].add([entry for entry in mine if entry[1].spare])
             if group in offer.spreads:
-                self._spreads[group].append(offer.spreads[group])
+                self._spreads[group].append(offer.spreads[group].packed())
 
     def proposal(self) -> Proposal:
         """Choose; ends the pool, because the queues are used up."""

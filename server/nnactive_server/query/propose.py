@@ -26,7 +26,8 @@ def case_candidates(
             `needs_labels`.
         strategy: name or object.
         request: the same for all cases of a step.
-        annotated: boxes of this image that are annotated already; nothing proposed overlaps them.
+        annotated: boxes of this image that are annotated already; nothing proposed overlaps them by more
+            than the request allows.
 
     Raises:
         QueryError: a map or the labels are missing, a map holds values that are not finite or below

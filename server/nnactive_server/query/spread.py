@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class Spread:
     """
 
     places: int
-    quantiles: tuple[float, ...]
+    quantiles: Sequence[float]
 
     @classmethod
     def of(cls, means: np.ndarray) -> Spread:
@@ -34,6 +35,10 @@ class Spread:
         extremes = [float(means.min()), float(means.max())]
         inner = np.quantile(sample, np.linspace(0, 1, _QUANTILES)[1:-1])
         return cls(means.size, (extremes[0], *inner.tolist(), extremes[1]))
+
+    def packed(self) -> Spread:
+        """The same in a quarter of the memory, for a pool that keeps thousands."""
+        return Spread(self.places, array("d", self.quantiles))
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""

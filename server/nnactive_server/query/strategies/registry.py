@@ -42,7 +42,7 @@ def strategy_names() -> tuple[str, ...]:
     return tuple(_KNOWN)
 
 
-def get_strategy(name: str, **params: Any) -> Strategy:
+def get_strategy(name: str, /, **params: Any) -> Strategy:
     """A strategy by name, with some of its parameters changed.
 
     Raises:
