@@ -119,7 +119,7 @@ def test_a_gap_below_a_millimetre_is_not_called_zero():
 
 
 def test_the_lowest_place_of_the_pool_is_not_called_less_certain_than_none():
-    assert "in 0 %" not in sentence(mean=0.0, percentile=0.0)
+    assert "in 0\N{NO-BREAK SPACE}%" not in sentence(mean=0.0, percentile=0.0)
 
 
 @pytest.mark.parametrize("rank", [0.0, 0.4, 3.0, 50.0, 99.2, 99.94, 99.96, 100.0])
@@ -128,8 +128,8 @@ def test_sentences_read_as_sentences(rank, shares):
     told = sentence("class-2", mean=0.2, percentile=rank, class_shares=shares, nearest_mm=None)
     assert told.startswith("Less certain about tumour ")
     assert "all of all" not in told
-    assert "100 %" not in told
-    assert "100.0 %" not in told
+    assert "100\N{NO-BREAK SPACE}%" not in told
+    assert "100.0\N{NO-BREAK SPACE}%" not in told
     assert "  " not in told
     assert told.endswith("Nothing annotated in this image yet.")
     assert told.count(".") - told.count("%") <= 3 + 2  # three sentences, and decimal points

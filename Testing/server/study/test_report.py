@@ -271,7 +271,7 @@ def test_a_missing_part_is_left_out(run: Path, missing: str) -> None:
 
 
 def test_every_proposed_box_says_why_it_was_chosen(full: Path) -> None:
-    text = read(full).text
+    text = read(full).text.replace("\N{NO-BREAK SPACE}", " ")
     assert (
         "case_7, rank 1, for lesion. Less certain about lesion here than in 98 % of all boxes. "
         "Predicted: 75 % background, 25 % liver. Nearest annotated box: 12 mm away."

@@ -8,6 +8,7 @@ from nnactive_server.query.values import Query, group_class
 
 _NEARLY_ALL, _HARDLY_ANY = 99.95, 0.5
 """Percentages beyond which a figure would only pretend to be exact."""
+_PERCENT = "\N{NO-BREAK SPACE}%"
 _SURE = 0.005
 """Classes with a smaller share of the box are left out of the sentence."""
 
@@ -60,4 +61,4 @@ def _share(share: float) -> str:
     """A percentage without false precision."""
     if share >= _NEARLY_ALL / 100:
         return "all" if share == 1 else "nearly all"
-    return f"{100 * share:.1f} %" if share > 0.99 else f"{100 * share:.0f} %"
+    return f"{100 * share:.1f}{_PERCENT}" if share >= 0.985 else f"{100 * share:.0f}{_PERCENT}"
