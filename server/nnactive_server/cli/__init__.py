@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from nnactive_server.cli import doctor, experiments, projects, queries
+from nnactive_server.cli import doctor, experiments, projects, queries, server
 
 app = typer.Typer(
     name="nnactive",
@@ -24,6 +24,7 @@ app = typer.Typer(
 experiments.register(app)
 queries.register(app)
 projects.register(app)
+server.register(app)
 doctor.register(app)
 
 

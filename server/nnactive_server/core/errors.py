@@ -6,11 +6,13 @@
     ├── QueryError            maps, strategies, patch selection
     ├── SegmentationError     plans, training, prediction, export
     ├── LoopError             the state of an active-learning run
+    ├── ServerError           how the server was told to run
     ├── StoreError            the server's database and stored files
     │   ├── NotFound          no project, case, patch, job, file or upload of this id
     │   ├── InvalidInput      what was given breaks a rule; nothing was stored
     │   │   └── TooLarge      it is over a limit
     │   ├── Conflict          the other side is in another state; carries it
+    │   │   └── KeyReused     an idempotency key came with another content
     │   ├── NoSpace           the disk is full or failing; nothing was stored
     │   └── Busy              the database is locked for too long
     └── Cancelled             the user asked to stop; state on disk is consistent
@@ -43,6 +45,10 @@ class LoopError(NNActiveError):
     """The state of an active-learning run is missing, foreign or inconsistent."""
 
 
+class ServerError(NNActiveError):
+    """The server cannot run the way it was told to."""
+
+
 class StoreError(NNActiveError):
     """The server's database or a stored file cannot be used."""
 
@@ -70,6 +76,10 @@ class Conflict(StoreError):
     def __init__(self, message: str, current: object = None) -> None:
         super().__init__(message)
         self.current = current
+
+
+class KeyReused(Conflict):
+    """An idempotency key was used before with another content."""
 
 
 class NoSpace(StoreError):

@@ -6,7 +6,7 @@ power fails; nothing is there by half.
 
 from nnactive_server.store.answers import Answer, AnswerRecord, Answers, Change, Kind, Reason
 from nnactive_server.store.blobs import Blobs, Limits
-from nnactive_server.store.cases import Case, Cases, check_case_name
+from nnactive_server.store.cases import Case, Cases, Source, check_case_name
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import Event, Events
 from nnactive_server.store.idempotency import Idempotency, Reply, Request
@@ -51,6 +51,7 @@ __all__ = [
     "Reply",
     "Request",
     "Role",
+    "Source",
     "Store",
     "Token",
     "Tokens",

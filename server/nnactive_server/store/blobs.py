@@ -134,6 +134,10 @@ class Blobs:
             if SHA256.fullmatch(sha256):
                 yield sha256
 
+    def remove(self, sha256: str) -> None:
+        """Remove a stored file; fine when it is not there."""
+        self._place(sha256).unlink(missing_ok=True)
+
     def sweep(self, used: Container[str], age_seconds: float) -> int:
         """Remove files that nothing uses, and leftovers of writes that were broken off.
 

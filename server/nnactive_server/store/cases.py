@@ -47,6 +47,19 @@ class Case:
     created: float
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a stored image was made of.
+
+    Attributes:
+        size: bytes of the file that was sent.
+        image: SHA-256 of the stored image it became.
+    """
+
+    size: int
+    image: str
+
+
 class Cases:
     """The cases of all projects."""
 
@@ -107,6 +120,22 @@ class Cases:
             find_project(connection, project)
             rows = connection.execute(f"{_SELECT} WHERE cases.project = ? ORDER BY cases.name", (project,))
             return tuple(_case(row) for row in rows)
+
+    def of_source(self, sha256: str) -> Source | None:
+        """What became of a file that was sent with this hash; None when no case was made of it.
+
+        The file itself is not kept. `details["sources"]` names what each channel was made of, as
+        `{"sha256", "size"}`.
+        """
+        query = (
+            "SELECT json_extract(source.value, '$.size') AS size, case_images.blob FROM cases, "
+            "json_each(cases.details, '$.sources') AS source JOIN case_images "
+            "ON case_images.case_id = cases.id AND case_images.channel = source.key "
+            "WHERE json_extract(source.value, '$.sha256') = ? LIMIT 1"
+        )
+        with self._database.read() as connection:
+            row = connection.execute(query, (sha256,)).fetchone()
+        return None if row is None else Source(row["size"], row["blob"])
 
     def describe(self, case: str, details: Mapping[str, Any]) -> Case:
         """Replace a case's details; raises NotFound, InvalidInput."""

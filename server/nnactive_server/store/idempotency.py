@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from nnactive_server.core.errors import Conflict
+from nnactive_server.core.errors import KeyReused
 from nnactive_server.store.database import Database
 from nnactive_server.store.texts import from_text, name_of, to_text
 
@@ -62,7 +62,7 @@ class Idempotency:
         it runs: files are stored before, so that others do not wait.
 
         Raises:
-            Conflict: the key was used for another body.
+            KeyReused: the key was used for another body.
             Whatever `work` raises; nothing is kept then, so a repetition tries again.
         """
         with self._database.write():
@@ -74,7 +74,7 @@ class Idempotency:
             return reply
 
     def find(self, request: Request) -> Reply | None:
-        """The reply this request had, if any; raises Conflict when the key was used for another body."""
+        """The reply this request had, if any; raises KeyReused when the key was used for another body."""
         with self._database.read() as connection:
             row = connection.execute(
                 "SELECT * FROM requests WHERE token = ? AND route = ? AND key = ?",
@@ -83,7 +83,7 @@ class Idempotency:
         if row is None:
             return None
         if row["body_digest"] != request.body_digest:
-            raise Conflict(
+            raise KeyReused(
                 f"idempotency key '{request.key}': used before with another content; "
                 "a new request needs a new key"
             )

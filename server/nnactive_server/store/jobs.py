@@ -153,6 +153,20 @@ class Jobs:
             found = _select(connection, "(? IS NULL OR project = ?)", project, project)
         return tuple(job for job in found if not states or job.state in states)
 
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs of all projects are in each state; states without jobs are left out."""
+        with self._database.read() as connection:
+            rows = connection.execute("SELECT state, count(*) FROM jobs GROUP BY state")
+            return {JobState(state): count for state, count in rows}
+
+    def position(self, job: Job) -> int | None:
+        """Place in the queue, from 1; None for a job that does not wait in it."""
+        if job.state != JobState.QUEUED:
+            return None
+        with self._database.read() as connection:
+            query = "SELECT count(*) FROM jobs WHERE state = 'queued' AND id <= ?"
+            return int(connection.execute(query, (job.id,)).fetchone()[0])
+
     def claim(self, pid: int, kinds: Collection[str] | None = None) -> Job | None:
         """Start the oldest queued job whose project has none running; only one caller ever gets it.
 

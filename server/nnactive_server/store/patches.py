@@ -201,6 +201,17 @@ class Patches:
                 counts.setdefault(row["cycle"], {})[PatchState(row["state"])] = row["n"]
         return counts
 
+    def counts_by_case(self, project: str) -> dict[str, dict[PatchState, int]]:
+        """The same for each case (id) that has patches."""
+        counts: dict[str, dict[PatchState, int]] = {}
+        with self._database.read() as connection:
+            for row in connection.execute(
+                "SELECT case_id, state, count(*) AS n FROM patches WHERE project = ? GROUP BY case_id, state",
+                (project,),
+            ):
+                counts.setdefault(row["case_id"], {})[PatchState(row["state"])] = row["n"]
+        return counts
+
 
 def find_patch(connection: sqlite3.Connection, patch: str, now: float) -> PatchRecord:
     """A patch, in the caller's transaction; raises NotFound."""

@@ -70,6 +70,11 @@ class Projects:
         with self._database.read() as connection:
             return tuple(_project(row) for row in connection.execute("SELECT * FROM projects ORDER BY id"))
 
+    def count(self) -> int:
+        """How many there are."""
+        with self._database.read() as connection:
+            return int(connection.execute("SELECT count(*) FROM projects").fetchone()[0])
+
     def change(
         self,
         project: str,

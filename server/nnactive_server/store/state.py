@@ -61,13 +61,23 @@ class Store:
         with self.database.read() as connection:
             return frozenset(row[0] for row in connection.execute(union))
 
-    def sweep(self, age_seconds: float) -> int:
-        """Remove stored files that nothing names, broken-off uploads and kept replies older than this.
+    def discard(self, sha256: str) -> None:
+        """Remove a stored file that no case and no answer names; one that is named stays."""
+        with self.database.write():
+            if sha256 not in self.used_files():
+                self.blobs.remove(sha256)
+
+    def sweep(self, age_seconds: float, replies_seconds: float | None = None) -> int:
+        """Remove what is of no more use.
+
+        Args:
+            age_seconds: stored files that nothing names and broken-off uploads older than this.
+            replies_seconds: kept replies older than this; `age_seconds` unless given.
 
         Returns:
             Bytes freed on the disk.
         """
-        self.idempotency.sweep(age_seconds)
+        self.idempotency.sweep(age_seconds if replies_seconds is None else replies_seconds)
         return self.blobs.sweep(self.used_files(), age_seconds)
 
     def check(self) -> list[str]:

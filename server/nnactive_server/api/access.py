@@ -1,0 +1,32 @@
+"""Who calls, and whether they may."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from nnactive_server.api.problems import Problem
+from nnactive_server.store import Role, Token
+
+
+def needs(role: Role) -> Callable[[Request], Token]:
+    """A dependency that gives the caller, and refuses those whose role is lower."""
+
+    def caller(request: Request) -> Token:
+        token: Token = request.scope["caller"]
+        if not token.role.covers(role):
+            raise Problem(
+                403, "forbidden", f"This needs the role {role}; yours is {token.role}.", needed=role
+            )
+        return token
+
+    caller.role = role  # type: ignore[attr-defined]  # read by the tests over all routes
+    return caller
+
+
+Viewer = Annotated[Token, Depends(needs(Role.VIEWER))]
+Annotator = Annotated[Token, Depends(needs(Role.ANNOTATOR))]
+Reviewer = Annotated[Token, Depends(needs(Role.REVIEWER))]
+Admin = Annotated[Token, Depends(needs(Role.ADMIN))]

@@ -1,0 +1,86 @@
+"""The application: routes behind the guard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from nnactive_server import __version__
+from nnactive_server.api import problems
+from nnactive_server.api.guard import Guard
+from nnactive_server.api.routes import (
+    answers,
+    arrays,
+    cases,
+    cycles,
+    events,
+    files,
+    pages,
+    patches,
+    people,
+    projects,
+)
+from nnactive_server.api.server import Server
+from nnactive_server.api.settings import Settings
+from nnactive_server.api.upkeep import Upkeep
+from nnactive_server.jobs.slots import detect_slots
+from nnactive_server.jobs.supervisor import Supervisor
+from nnactive_server.store import Limits as StoreLimits
+from nnactive_server.store import Store
+
+_ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, events, pages)
+
+
+def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+    """A server's application; its supervisor works between start-up and shutdown.
+
+    Args:
+        settings: how it runs.
+        store: opened already; otherwise the one in `settings.data`.
+
+    Raises:
+        StoreError: the database cannot be used.
+    """
+    store = store or open_store(settings)
+    supervisor = Supervisor(store, settings.data, detect_slots())
+    server = Server(settings, store, supervisor)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        supervisor.start()
+        upkeep = Upkeep(store)
+        try:
+            yield
+        finally:
+            server.closing.set()
+            await run_in_threadpool(upkeep.close)
+            await run_in_threadpool(supervisor.stop)
+            await run_in_threadpool(server.folders.close)
+            store.close()
+
+    app = FastAPI(
+        title="NNActive",
+        version=__version__,
+        summary="Projects, patches, answers and training of an NNActive server.",
+        lifespan=lifespan,
+        # Served by `routes.pages`: the framework's own pages load scripts from the internet.
+        openapi_url=None,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.server = server
+    problems.install(app)
+    for module in _ROUTERS:
+        app.include_router(module.router)
+    app.add_middleware(Guard, settings=settings, store=store)
+    return app
+
+
+def open_store(settings: Settings) -> Store:
+    """The store of a server's folder, with the server's limits."""
+    Path(settings.data).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return Store(settings.data, StoreLimits(chunk_bytes=settings.limits.chunk_bytes))

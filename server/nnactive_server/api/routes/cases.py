@@ -1,0 +1,146 @@
+"""Cases: images that were uploaded, or that lie on the server."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from nnactive_server.api.access import Admin, Annotator, Viewer
+from nnactive_server.api.bodies import CaseIn, FolderIn
+from nnactive_server.api.learning import learning
+from nnactive_server.api.once import OnceOnly
+from nnactive_server.api.problems import Problem
+from nnactive_server.api.replies import CaseOut, JobOut
+from nnactive_server.api.server import Here, Server
+from nnactive_server.api.views import case_out, job_out
+from nnactive_server.core.errors import InvalidInput
+from nnactive_server.core.geometry import Geometry
+from nnactive_server.store import Case, Project
+
+router = APIRouter(prefix="/v1", tags=["cases"])
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken:
+    """Images that were read, stripped and stored."""
+
+    geometry: Geometry
+    images: tuple[str, ...]
+    arrays: Sequence[Mapping[str, Any]]
+
+
+@router.get("/projects/{project}/cases")
+def list_cases(project: str, server: Here, caller: Viewer) -> list[CaseOut]:
+    """The cases of a project, by name."""
+    cases = server.store.cases.list(project)
+    counts = server.store.patches.counts_by_case(project)
+    known = learning(server.store, project)
+    return [case_out(case, counts.get(case.id, {}), known.quality, known.model) for case in cases]
+
+
+@router.get("/cases/{case}")
+def read_case(case: str, server: Here, caller: Viewer) -> CaseOut:
+    """One case."""
+    return _shown(server, server.store.cases.get(case))
+
+
+@router.post("/projects/{project}/cases", status_code=201, response_model=CaseOut)
+def add_case(project: str, body: CaseIn, server: Here, caller: Annotator, once: OnceOnly) -> Response:
+    """A case from uploaded files, one a channel in their order, or from a file or DICOM folder on the server.
+
+    Only voxels and their grid are kept; what else a header says is dropped. Without a name the case gets one
+    that says nothing about the file.
+    """
+    earlier = once.earlier()
+    if earlier is not None:
+        return earlier
+    owner = server.store.projects.get(project)
+    paths = (
+        _uploaded(server, body.channels) if body.channels else [_on_server(server, body.server_path or "")]
+    )
+    wanted = owner.settings["channels"]
+    if len(paths) != len(wanted):
+        raise InvalidInput(f"channels: {len(paths)} files; this project has the channels {', '.join(wanted)}")
+    taken = _take_in(server, paths)
+    sources = [{"sha256": sha256, "size": server.known_size(sha256) or 0} for sha256 in body.channels or ()]
+
+    def work() -> CaseOut:
+        name = body.name or _free_name(server, owner)
+        details = {"arrays": taken.arrays, "sources": sources}
+        return _shown(server, server.store.cases.add(project, name, taken.geometry, taken.images, details))
+
+    reply = once(201, work)
+    for sha256 in set(body.channels or ()) - set(taken.images):
+        # The file as it was sent may hold names in its header.
+        server.store.discard(sha256)
+    server.folders.refresh(project)
+    return reply
+
+
+@router.post("/projects/{project}/folder", status_code=202, response_model=JobOut)
+def add_folder(project: str, body: FolderIn, server: Here, caller: Admin, once: OnceOnly) -> Response:
+    """Make a case of each image in a folder on the server: nnU-Net raw, NIfTI, NRRD, MHA, DICOM; a job."""
+    server.store.projects.get(project)
+    folder = _on_server(server, body.server_path)
+    params = {"folder": str(folder), "keep_names": body.keep_names}
+
+    def work() -> JobOut:
+        job = server.store.jobs.enqueue(project, "import", params)
+        return job_out(job, server.store.jobs.position(job))
+
+    reply = once(202, work)
+    server.supervisor.wake()
+    return reply
+
+
+def _shown(server: Server, case: Case) -> CaseOut:
+    known = learning(server.store, case.project)
+    counts = server.store.patches.counts_by_case(case.project).get(case.id, {})
+    return case_out(case, counts, known.quality, known.model)
+
+
+def _uploaded(server: Server, channels: Sequence[str]) -> list[Path]:
+    paths = []
+    for sha256 in channels:
+        source = server.store.cases.of_source(sha256)
+        stored = sha256 if source is None or server.store.blobs.exists(sha256) else source.image
+        if not server.store.blobs.refresh(stored):
+            raise InvalidInput(f"channels: file {sha256} is not here; upload it first")
+        paths.append(server.store.blobs.path(stored))
+    return paths
+
+
+def _on_server(server: Server, given: str) -> Path:
+    """A path below one of the folders that the operator allowed."""
+    roots = server.settings.import_roots
+    # A path that is not absolute is taken from the first folder, so clients need not know where it lies.
+    path = ((roots[0] if roots else Path("/")) / given).resolve()
+    if not any(path.is_relative_to(root) for root in roots) or not path.exists():
+        raise Problem(
+            403,
+            "folder-not-allowed",
+            "This path is not below a folder that the server's operator allowed with --import-root.",
+        )
+    return path
+
+
+def _take_in(server: Server, paths: Sequence[Path]) -> _Taken:
+    found = server.task("intake", {"data": str(server.data), "channels": [str(path) for path in paths]})
+    return _Taken(Geometry(**_tuples(found["geometry"])), tuple(found["images"]), found["arrays"])
+
+
+def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: tuple(values) for name, values in document.items()}
+
+
+def _free_name(server: Server, project: Project) -> str:
+    """The next name of the form case-0001; called inside the transaction that uses it."""
+    taken = {case.name.lower() for case in server.store.cases.list(project.id)}
+    number = len(taken) + 1
+    while f"case-{number:04d}" in taken:
+        number += 1
+    return f"case-{number:04d}"

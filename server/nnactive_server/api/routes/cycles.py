@@ -1,0 +1,77 @@
+"""Training: start a cycle, watch it, stop it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from nnactive_server.api.access import Annotator, Viewer
+from nnactive_server.api.learning import CYCLE, learning
+from nnactive_server.api.once import OnceOnly
+from nnactive_server.api.problems import Problem
+from nnactive_server.api.replies import JobOut
+from nnactive_server.api.server import Here, Server
+from nnactive_server.api.views import job_out
+from nnactive_server.core.errors import Conflict
+from nnactive_server.store import Job
+
+router = APIRouter(prefix="/v1", tags=["training"])
+
+
+@router.post("/projects/{project}/cycles", status_code=202, response_model=JobOut)
+def start_cycle(project: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
+    """Train on all answers, evaluate by cross-validation, and propose the next patches; a job."""
+
+    def work() -> JobOut:
+        known = learning(server.store, project)
+        settled = any(one.answer.kind.settles for one in server.store.answers.current(project))
+        if not settled:
+            raise Problem(409, "nothing-annotated", "Nothing is annotated yet; answer some patches first.")
+        return _shown(server, _begin(server, project, known.next_training))
+
+    reply = once(202, work)
+    server.supervisor.wake()
+    return reply
+
+
+@router.get("/projects/{project}/jobs")
+def list_jobs(project: str, server: Here, caller: Viewer) -> list[JobOut]:
+    """All jobs of a project, oldest first."""
+    server.store.projects.get(project)
+    return [_shown(server, job) for job in server.store.jobs.list(project)]
+
+
+@router.get("/jobs/{job}")
+def read_job(job: str, server: Here, caller: Viewer) -> JobOut:
+    """One job."""
+    return _shown(server, server.store.jobs.get(job))
+
+
+@router.post("/jobs/{job}/cancel", status_code=202, response_model=JobOut)
+def cancel(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
+    """Ask a job to stop; what it has trained is kept, and starting or resuming goes on from there."""
+    reply = once(202, lambda: _shown(server, server.store.jobs.cancel(job)))
+    server.supervisor.wake()
+    return reply
+
+
+@router.post("/jobs/{job}/resume", status_code=202, response_model=JobOut)
+def resume(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
+    """Queue a cancelled or failed job again; it goes on from its last checkpoint."""
+    reply = once(202, lambda: _shown(server, server.store.jobs.resume(job)))
+    server.supervisor.wake()
+    return reply
+
+
+def _begin(server: Server, project: str, number: int) -> Job:
+    try:
+        return server.store.jobs.enqueue(project, CYCLE, {"cycle": number})
+    except Conflict as conflict:
+        current = conflict.current
+        shown = _shown(server, current).model_dump(mode="json") if isinstance(current, Job) else None
+        raise Problem(
+            409, "running", "A training of this project goes on already.", current=shown
+        ) from conflict
+
+
+def _shown(server: Server, job: Job) -> JobOut:
+    return job_out(job, server.store.jobs.position(job))

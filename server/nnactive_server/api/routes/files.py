@@ -1,0 +1,80 @@
+"""Uploads: files that arrive in pieces and are stored under their hash."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from nnactive_server.api.access import Annotator
+from nnactive_server.api.bodies import UploadIn
+from nnactive_server.api.problems import Problem
+from nnactive_server.api.replies import UploadOut
+from nnactive_server.api.server import Here, Server
+from nnactive_server.core.errors import Conflict, InvalidInput
+
+router = APIRouter(prefix="/v1", tags=["files"])
+_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+
+
+@router.head("/blobs/{sha256}")
+def has_file(sha256: str, server: Here, caller: Annotator) -> Response:
+    """Whether a file of this content is here already, so that it need not be sent."""
+    size = server.known_size(sha256)
+    if size is None:
+        raise Problem(404, "not-found", "There is no file of this content.")
+    return Response(headers={"Content-Length": str(size)}, media_type="application/octet-stream")
+
+
+@router.post("/uploads", status_code=201)
+def begin(body: UploadIn, server: Here, caller: Annotator) -> UploadOut:
+    """Announce a file, or ask how much of it has arrived; the same file twice is one upload."""
+    if server.known_size(body.sha256) is not None:
+        return UploadOut(received=body.size, done=True)
+    upload = server.store.uploads.begin(body.sha256, body.size, caller.id)
+    chunk = server.settings.limits.chunk_bytes
+    if upload.complete:
+        # All bytes came before, and the answer to the last piece was lost.
+        server.store.uploads.finish(upload.id)
+        return UploadOut(received=upload.size, done=True)
+    return UploadOut(id=upload.id, received=upload.received, chunk_bytes=chunk)
+
+
+@router.put("/uploads/{upload}")
+async def append(
+    upload: str,
+    request: Request,
+    server: Here,
+    caller: Annotator,
+    content_range: Annotated[str, Header()],
+    nnactive_chunk_sha256: Annotated[str, Header(pattern=r"^[0-9a-f]{64}$")],
+) -> UploadOut:
+    """The next piece of a file."""
+    chunk = await request.body()
+    return await run_in_threadpool(_append, server, upload, content_range, chunk, nnactive_chunk_sha256)
+
+
+def _append(server: Server, upload: str, content_range: str, chunk: bytes, sha256: str) -> UploadOut:
+    first = _first(content_range, len(chunk))
+    try:
+        known = server.store.uploads.append(upload, first, chunk, sha256)
+    except Conflict as conflict:
+        raise Problem(409, "offset", str(conflict), received=conflict.current) from conflict
+    if known.complete:
+        server.store.uploads.finish(upload)
+    return UploadOut(
+        id=upload,
+        received=known.received,
+        done=known.complete,
+        chunk_bytes=server.settings.limits.chunk_bytes,
+    )
+
+
+def _first(content_range: str, length: int) -> int:
+    """First byte of a piece; raises InvalidInput when the header does not fit its length."""
+    found = _RANGE.fullmatch(content_range)
+    if found is None or length == 0 or int(found[2]) - int(found[1]) + 1 != length:
+        raise InvalidInput("Content-Range: needs 'bytes FIRST-LAST/TOTAL' that fits the piece")
+    return int(found[1])

@@ -1,0 +1,148 @@
+"""Runs the application with uvicorn: address, TLS, the first token, an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+
+from nnactive_server import __version__
+from nnactive_server.api.app import create_app, open_store
+from nnactive_server.api.settings import Settings
+from nnactive_server.core.errors import ServerError
+from nnactive_server.core.files import atomic_path, write_json
+from nnactive_server.store import Role, Store
+
+TOKEN = "token"
+"""File with the secret of the first token; readable by the server's user alone."""
+ABOUT = "server.json"
+"""File that says where the running server listens."""
+GRACE_SECONDS = 5
+_FIRST = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A server that is about to answer.
+
+    Attributes:
+        url: its address.
+        new_token: secret of the token that was just made; None when there was one already.
+        token_file: where the secret of the first token lies.
+    """
+
+    url: str
+    new_token: str | None
+    token_file: Path
+
+
+def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        settings: how.
+        tell: called once, when the address is known and before the first request.
+
+    Raises:
+        ServerError: the address is in use or not one of this machine.
+        LoopError: another server works in the folder.
+        StoreError: the database cannot be used.
+    """
+    with _bound(settings) as listener, open_store(settings) as store:
+        port = listener.getsockname()[1]
+        url = f"{settings.scheme}://{_shown(settings.host)}:{port}"
+        secret = first_token(store, settings.data)
+        app = create_app(settings, store)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            # Slicer's calls come minutes apart; a connection that is kept saves a handshake.
+            timeout_keep_alive=75,
+            limit_concurrency=1000,
+            h11_max_incomplete_event_size=64 << 10,
+            ssl_certfile=settings.certificate,
+            ssl_keyfile=settings.key,
+            proxy_headers=False,
+        )
+        with _announced(settings.data, url):
+            tell(Listening(url, secret, settings.data / TOKEN))
+            _Server(config, app.state.server.closing.set).run(sockets=[listener])
+
+
+def first_token(store: Store, data: Path) -> str | None:
+    """Make the first token, an admin's, and keep its secret in a file; None when there are tokens already."""
+    if any(token.revoked is None for token in store.tokens.list()):
+        return None
+    _, secret = store.tokens.create(_FIRST, Role.ADMIN)
+    write_secret(data / TOKEN, secret)
+    return secret
+
+
+def write_secret(path: Path, secret: str) -> None:
+    """A file that only its owner can read."""
+    with atomic_path(path) as temporary:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(secret + "\n")
+
+
+class _Server(uvicorn.Server):
+    """Tells waiting requests to end before uvicorn waits for them."""
+
+    def __init__(self, config: uvicorn.Config, on_exit: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_exit = on_exit
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal has come."""
+        self._on_exit()
+        super().handle_exit(sig, frame)
+
+
+@contextmanager
+def _bound(settings: Settings) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((settings.host, settings.port))
+        except OSError as problem:
+            raise ServerError(_no_address(settings, problem)) from problem
+        listener.listen(1024)
+        yield listener
+
+
+def _no_address(settings: Settings, problem: OSError) -> str:
+    where = f"{_shown(settings.host)}:{settings.port}"
+    if problem.errno == errno.EADDRINUSE:
+        return f"{where}: another program listens there; give another --port, or 0 for a free one"
+    if problem.errno in (errno.EACCES, errno.EPERM):
+        return f"{where}: not allowed; ports below 1024 belong to the administrator"
+    return f"{where}: cannot be listened on ({problem.strerror}); give an address of this machine with --host"
+
+
+@contextmanager
+def _announced(data: Path, url: str) -> Iterator[None]:
+    """Say in a file where the server listens, as long as it runs."""
+    path = data / ABOUT
+    write_json(path, {"url": url, "pid": os.getpid(), "version": __version__})
+    try:
+        yield
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
