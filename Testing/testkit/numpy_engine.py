@@ -2,7 +2,8 @@
 
 It keeps to the loop's contract: it trains on the labels it was told to read, never on label files;
 members and stored cases are files, written whole; a training that was killed goes on with the next
-member; and seed, cycle and warm start all change the result.
+member; and seed, cycle and warm start all change the result. A member is trained on a bootstrap of the
+voxels of its own cases, which are split as the real engine splits them.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_server.core.features import Embedding, FeatureGrid
-from nnactive_server.core.files import atomic_path
+from nnactive_server.core.files import atomic_path, read_json, write_json
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.rng import generator
-from nnactive_server.dataset import RawDataset, write_volume
+from nnactive_server.dataset import RawDataset, annotated_mask, write_volume
+from nnactive_server.segmentation.members import member_splits
 
 LABELS = LabelSet(("large", "small"))
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)
@@ -53,6 +55,7 @@ class NumpyEngine:
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
         self.embedded: list[tuple[str, str]] = []
+        self.judged: list[tuple[int, str]] = []
 
     def prepare(self, cases: Sequence[str]) -> None:
         for done, case in enumerate(cases, start=1):
@@ -73,13 +76,16 @@ class NumpyEngine:
     def train(
         self, out: Path, *, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None = None
     ) -> Report:
-        features = [np.load(self._image(case)).reshape(3, -1) for case in cases]
-        labels = [np.load(self._label(case)).ravel() for case in cases]
-        x, y = np.concatenate(features, axis=1), np.concatenate(labels)
-        x, y = x[:, y != self.project.labels.ignore], y[y != self.project.labels.ignore]
-        for member in range(self.profile.members):
+        voxels = {case: found for case in cases if (found := self._annotated(case))[1].size}
+        classes = {case: sorted(set(y.tolist()) - {0}) for case, (_, y) in voxels.items()}
+        splits = member_splits(classes, self.profile.members, seed)
+        told = {"held_out": [split.held_out for split in splits], "warm_start": warm_start is not None}
+        write_json(out / "training.json", told)
+        for member, split in enumerate(splits):
             path = out / f"member_{member}.npy"
             if not path.exists():
+                x = np.concatenate([voxels[case][0] for case in split.train], axis=1)
+                y = np.concatenate([voxels[case][1] for case in split.train])
                 drawn = generator("member", seed, cycle, member).integers(len(y), size=len(y))
                 model = self._fit(x[:, drawn], y[drawn])
                 if warm_start is not None:
@@ -96,6 +102,16 @@ class NumpyEngine:
         for model in self._models(members):
             yield self._softmax(model, features)
 
+    def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
+        self.judged.append((member, case))
+        return self._softmax(np.load(members / f"member_{member}.npy"), np.load(self._image(case)))
+
+    def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
+        return tuple(tuple(cases) for cases in read_json(members / "training.json")["held_out"])
+
+    def independent(self, members: Path) -> bool:
+        return not read_json(members / "training.json")["warm_start"]
+
     def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
         """Bottleneck: each feature, weighted by how far it separates the member's classes."""
         self.embedded.append((case, str(kind)))
@@ -111,6 +127,12 @@ class NumpyEngine:
                 found.append((error[:, None] * features).reshape(-1, *features.shape[1:]))
         shape = index3(features.shape[1:])
         return FeatureGrid(_cell_means(np.concatenate(found), cell).astype(np.float32), cell, shape)
+
+    def _annotated(self, case: str) -> tuple[np.ndarray, np.ndarray]:
+        """Features (3, n) and classes (n) of the voxels that hold an answer."""
+        label = np.load(self._label(case))
+        known = annotated_mask(label, self.project.labels)
+        return np.load(self._image(case))[:, known], label[known]
 
     def _models(self, members: Path) -> Iterator[np.ndarray]:
         for member in range(self.profile.members):

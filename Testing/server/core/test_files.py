@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nnactive_server.core.errors import DatasetError
-from nnactive_server.core.files import atomic_path, read_json, write_json
+from nnactive_server.core.files import atomic_path, read_json, remove_leftovers, write_json
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_rubbish(tmp_path):
@@ -45,3 +45,17 @@ def test_a_missing_or_broken_document_is_named(tmp_path, content):
         path.write_bytes(content)
     with pytest.raises(DatasetError, match=r"x\.json"):
         read_json(path, DatasetError)
+
+
+def test_what_killed_writers_left_is_removed_and_nothing_else(tmp_path):
+    names = ("a.json", ".lock", "deep/.hidden.json", "deep/.12ab34cd", "deep/half.json")
+    kept = [tmp_path / name for name in names]
+    with atomic_path(tmp_path / "deep" / "half.json") as temporary:
+        temporary.write_text("half")
+        left = temporary.with_name(f".0{temporary.name[2:]}")
+        left.write_text("as after a kill")
+    for path in kept:
+        path.write_text("kept")
+    assert left.exists()
+    remove_leftovers(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)

@@ -8,7 +8,14 @@ from hypothesis.extra import numpy as arrays
 
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.labels import LabelSet
-from nnactive_server.evaluation import class_means, dice_per_class, mean_dice, pairwise_dice
+from nnactive_server.evaluation import (
+    Overlap,
+    class_means,
+    dice_per_class,
+    mean_dice,
+    overlap_per_class,
+    pairwise_dice,
+)
 
 LABELS = LabelSet(("a", "b"))
 SHAPE = (3, 4, 5)
@@ -45,6 +52,22 @@ def test_voxels_nobody_annotated_do_not_count() -> None:
 def test_arrays_on_different_grids_are_refused() -> None:
     with pytest.raises(NNActiveError, match="shape"):
         dice_per_class(line(0, 1), line(0, 1, 1), LABELS)
+
+
+def test_voxels_are_counted_by_hand() -> None:
+    prediction, reference = line(1, 1, 1, 0, 2, 2), line(1, 1, 0, 1, 2, 3)
+    counted = overlap_per_class(prediction, reference, LABELS.as_partial())
+    assert counted == (Overlap(2, 1, 1), Overlap(1, 0, 0))
+    assert counted[0].dice == pytest.approx(4 / 6)
+    assert math.isnan(Overlap().dice)
+
+
+@settings(deadline=None, max_examples=50)
+@given(label_maps, label_maps)
+def test_counts_of_two_halves_add_up_to_those_of_the_whole(a: np.ndarray, b: np.ndarray) -> None:
+    halves = [overlap_per_class(a[:, part], b[:, part], LABELS) for part in (slice(0, 2), slice(2, 4))]
+    whole = overlap_per_class(a, b, LABELS)
+    assert tuple(first + second for first, second in zip(*halves, strict=True)) == whole
 
 
 @settings(deadline=None, max_examples=50)

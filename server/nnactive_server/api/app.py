@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 from fastapi import FastAPI
-from starlette.concurrency import run_in_threadpool
 
 from nnactive_server import __version__
 from nnactive_server.api import problems
@@ -26,17 +23,16 @@ from nnactive_server.api.routes import (
 )
 from nnactive_server.api.server import Server
 from nnactive_server.api.settings import Settings
-from nnactive_server.api.upkeep import Upkeep
 from nnactive_server.jobs.slots import detect_slots
 from nnactive_server.jobs.supervisor import Supervisor
 from nnactive_server.store import Limits as StoreLimits
 from nnactive_server.store import Store
 
-_ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, events, pages)
+ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, events, pages)
 
 
 def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
-    """A server's application; its supervisor works between start-up and shutdown.
+    """A server's application; `app.state.server.working()` is to last as long as it is served.
 
     Args:
         settings: how it runs.
@@ -47,34 +43,18 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     """
     store = store or open_store(settings)
     supervisor = Supervisor(store, settings.data, detect_slots())
-    server = Server(settings, store, supervisor)
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        supervisor.start()
-        upkeep = Upkeep(store)
-        try:
-            yield
-        finally:
-            server.closing.set()
-            await run_in_threadpool(upkeep.close)
-            await run_in_threadpool(supervisor.stop)
-            await run_in_threadpool(server.folders.close)
-            store.close()
-
     app = FastAPI(
         title="NNActive",
         version=__version__,
         summary="Projects, patches, answers and training of an NNActive server.",
-        lifespan=lifespan,
         # Served by `routes.pages`: the framework's own pages load scripts from the internet.
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
     )
-    app.state.server = server
+    app.state.server = Server(settings, store, supervisor)
     problems.install(app)
-    for module in _ROUTERS:
+    for module in ROUTERS:
         app.include_router(module.router)
     app.add_middleware(Guard, settings=settings, store=store)
     return app

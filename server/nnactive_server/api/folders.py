@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import queue
 import threading
 from pathlib import Path
 
@@ -11,11 +10,13 @@ from nnactive_server.core.errors import NNActiveError
 from nnactive_server.jobs.tasks import run_task
 
 _log = logging.getLogger(__name__)
-_SECONDS = 600.0
+_TASK_SECONDS = 600.0
+_PAUSE_SECONDS = 1.0
+"""Cases often come in a row; their project's folder is brought up to date once for several."""
 
 
 class Folders:
-    """Brings projects' folders up to date, one after the other, in a thread.
+    """Brings projects' folders up to date in a thread.
 
     Every job does the same when it begins, so a folder that is behind is no harm.
 
@@ -25,36 +26,31 @@ class Folders:
 
     def __init__(self, data: Path) -> None:
         self._data = data
-        self._waiting: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self._asked: set[str] = set()
+        self._behind: set[str] = set()
         self._lock = threading.Lock()
+        self._stirred, self._closed = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, name="folders", daemon=True)
         self._thread.start()
 
     def refresh(self, project: str) -> None:
         """Have a project's folder brought up to date soon; asking often is cheap."""
         with self._lock:
-            if project in self._asked:
-                return
-            self._asked.add(project)
-        self._waiting.put(project)
+            self._behind.add(project)
+        self._stirred.set()
 
     def close(self) -> None:
-        """Let the thread end after the folder in work."""
-        self._waiting.put(None)
+        """End the thread after the task in work."""
+        self._closed.set()
+        self._stirred.set()
         self._thread.join()
 
     def _work(self) -> None:
-        while (project := self._waiting.get()) is not None:
+        while self._stirred.wait() and not self._closed.wait(_PAUSE_SECONDS):
+            self._stirred.clear()
             with self._lock:
-                # Before the work: what comes in during it is asked for anew.
-                self._asked.discard(project)
+                projects, self._behind = sorted(self._behind), set()
             try:
-                run_task(
-                    "project-folder",
-                    {"data": str(self._data), "project": project},
-                    data=self._data,
-                    seconds=_SECONDS,
-                )
+                params = {"data": str(self._data), "projects": projects}
+                run_task("project-folders", params, data=self._data, seconds=_TASK_SECONDS)
             except NNActiveError as problem:
-                _log.warning("the folder of project %s is not complete: %s", project, problem)
+                _log.warning("the folders of %d projects are not complete: %s", len(projects), problem)

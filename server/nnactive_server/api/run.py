@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
             ssl_keyfile=settings.key,
             proxy_headers=False,
         )
-        with _announced(settings.data, url):
+        with app.state.server.working(), _announced(settings.data, url):
             tell(Listening(url, secret, settings.data / TOKEN))
             _Server(config, app.state.server.closing.set).run(sockets=[listener])
 
@@ -105,9 +106,14 @@ class _Server(uvicorn.Server):
         self._on_exit = on_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A signal has come."""
+        """End in order; at once when somebody presses Ctrl-C again.
+
+        uvicorn's own handler raises the signal once more in the end, which would hide that all went well.
+        """
+        del frame
         self._on_exit()
-        super().handle_exit(sig, frame)
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
 
 
 @contextmanager

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from fastapi import Depends, Request
 from nnactive_server.api.crowd import Crowd
 from nnactive_server.api.folders import Folders
 from nnactive_server.api.settings import Settings
+from nnactive_server.api.upkeep import Upkeep
 from nnactive_server.jobs.layout import project_root
 from nnactive_server.jobs.supervisor import Supervisor
 from nnactive_server.jobs.tasks import run_task
@@ -42,6 +44,23 @@ class Server:
         self.transfers = Crowd(limits.transfers, limits.transfers_each, "load large arrays")
         self.closing = asyncio.Event()
 
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Run jobs and keep the files tidy while the block lasts.
+
+        Raises:
+            NNActiveError: another server works in the data folder.
+        """
+        self.supervisor.start()
+        upkeep = Upkeep(self.store)
+        try:
+            yield
+        finally:
+            self.closing.set()
+            upkeep.close()
+            self.supervisor.stop()
+            self.folders.close()
+
     @property
     def data(self) -> Path:
         """The folder of all data."""
@@ -53,7 +72,9 @@ class Server:
 
     def task(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         """Short work in a process of its own; see `jobs.tasks.run_task`."""
-        return run_task(name, params, data=self.data, seconds=TASK_SECONDS)
+        return run_task(
+            name, params, data=self.data, seconds=TASK_SECONDS, memory_bytes=self.settings.limits.task_bytes
+        )
 
     def known_size(self, sha256: str) -> int | None:
         """Bytes of a file that need not be sent: it is stored, or a case was made of it; None otherwise."""

@@ -19,7 +19,7 @@ class Limits:
         body_bytes: largest JSON body.
         chunk_bytes: largest piece of an upload.
         image_voxels: largest image that is taken in.
-        page: most entries of a list that is asked for in pages.
+        task_bytes: address space of a process that reads what clients sent.
         streams: open event streams and waiting polls, of all callers.
         streams_each: likewise, of one caller.
         wait_seconds: longest wait of a poll.
@@ -32,7 +32,7 @@ class Limits:
     body_bytes: int = 32 << 20
     chunk_bytes: int = 4 << 20
     image_voxels: int = 1 << 30
-    page: int = 1000
+    task_bytes: int = 12 << 30
     streams: int = 200
     streams_each: int = 16
     wait_seconds: float = 60.0

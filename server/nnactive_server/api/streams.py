@@ -43,7 +43,7 @@ class Listener:
         return await run_in_threadpool(self._server.store.events.last)
 
     async def after(self, seq: int, seconds: float) -> tuple[Event, ...]:
-        """Events after a number as soon as there are any; none after so many seconds or when the server ends."""
+        """Events after a number as soon as there are any; none after that time, or when the server ends."""
         events, ends = self._server.store.events, asyncio.get_running_loop().time() + seconds
         while True:
             # Cleared before reading: a commit after the read sets it again.

@@ -6,12 +6,13 @@ coordinates (mm, LPS as in ITK) and back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from nnactive_server.core.patch import Index3
+from nnactive_server.core.patch import Index3, index3
 
 Float3 = tuple[float, float, float]
 
@@ -32,6 +33,13 @@ class Geometry:
     spacing: Float3
     origin: Float3
     direction: tuple[float, ...]
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Geometry:
+        """Read what `dataclasses.asdict` made of a grid; raises KeyError, TypeError or ValueError otherwise."""
+        z, y, x = document["spacing"]
+        a, b, c = document["origin"]
+        return cls(index3(document["shape"]), (z, y, x), (a, b, c), tuple(document["direction"]))
 
     def index_to_world(self, index: Sequence[float]) -> Float3:
         """World position (x, y, z; mm, LPS) of a voxel index (z, y, x)."""

@@ -3,13 +3,19 @@
 Imports numpy, scipy, SimpleITK, pydicom and the core, never torch or nnU-Net.
 """
 
-from nnactive_server.dataset.budget import start_budget
+from nnactive_server.dataset.budget import start_budget, uniform_patches
 from nnactive_server.dataset.importers import ImportReport, import_dataset
 from nnactive_server.dataset.loops import LoopPatch, loop_path, read_loop, read_loops, write_loop
-from nnactive_server.dataset.partial import annotated_mask, empty_label, write_patches
+from nnactive_server.dataset.partial import (
+    annotated_mask,
+    empty_label,
+    label_dtype,
+    rebuild_label,
+    write_patches,
+)
 from nnactive_server.dataset.raw import RawDataset
 from nnactive_server.dataset.split import split_cases
-from nnactive_server.dataset.suggest import Suggestion, suggest
+from nnactive_server.dataset.suggest import Suggestion, suggest, suggest_for
 from nnactive_server.dataset.volumes import Volume, read_geometry, read_image, read_label, write_volume
 
 __all__ = [
@@ -21,15 +27,19 @@ __all__ = [
     "annotated_mask",
     "empty_label",
     "import_dataset",
+    "label_dtype",
     "loop_path",
     "read_geometry",
     "read_image",
     "read_label",
     "read_loop",
     "read_loops",
+    "rebuild_label",
     "split_cases",
     "start_budget",
     "suggest",
+    "suggest_for",
+    "uniform_patches",
     "write_loop",
     "write_patches",
     "write_volume",

@@ -9,6 +9,7 @@ picks them by eye.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
 
 import numpy as np
 from scipy import ndimage
@@ -60,17 +61,58 @@ def start_budget(
         raise DatasetError(
             f"start budget: {len(shapes)} cases and {query_size} patches leave nothing to choose"
         )
-    rooms = {case: _Room(shape, patch_size) for case, shape in sorted(shapes.items())}
-    order = [sorted(rooms)[i] for i in generator(seed, "start", "cases").permutation(len(rooms))]
+    rooms, order = _rooms(shapes, patch_size, seed)
     truth = _Truth(label_reader, rooms, labels, seed)
     chosen: list[LoopPatch] = []
     for value in _wanted(labels, query_size, seed):
         found = _place_class(truth, rooms, order, value, chosen, labels)
         chosen += [found] if found else []
-    for found in _place_uniform(rooms, order, seed):
-        if len(chosen) == query_size:
-            break
-        chosen.append(found)
+    chosen += islice(_place_uniform(rooms, order, seed), query_size - len(chosen))
+    return _ranked(chosen)
+
+
+def uniform_patches(
+    shapes: Mapping[str, Sequence[int]],
+    patch_size: Sequence[int],
+    count: int,
+    seed: int,
+    taken: Mapping[str, Sequence[Patch]] | None = None,
+) -> list[LoopPatch]:
+    """Choose first patches that lie anywhere, as `start_budget` does, where no truth is known.
+
+    Args:
+        shapes: (z, y, x) of each case of the pool.
+        patch_size: (z, y, x) voxels; an image smaller than that gets `min(patch, image)`.
+        count: number of patches; fewer come back when the images have no room for them.
+        seed: of the run.
+        taken: boxes of cases that no patch may touch, and that count as patches of their case.
+
+    Returns:
+        Patches without overlap, most from the cases with the fewest; `group` is `uniform`, `rank` from 1.
+
+    Raises:
+        DatasetError: no case, no patch asked for, or a taken box outside its image.
+    """
+    if not shapes or count < 1:
+        raise DatasetError(f"start patches: {len(shapes)} cases and {count} patches leave nothing to choose")
+    rooms, order = _rooms(shapes, patch_size, seed)
+    for case, boxes in (taken or {}).items():
+        for box in boxes:
+            if case not in rooms or not box.inside(shapes[case]):
+                raise DatasetError(f"start patches: the taken box at {box.start} lies in no image '{case}'")
+            rooms[case].space.take(box)
+    return _ranked(list(islice(_place_uniform(rooms, order, seed), count)))
+
+
+def _rooms(
+    shapes: Mapping[str, Sequence[int]], patch_size: Sequence[int], seed: int
+) -> tuple[dict[str, _Room], list[str]]:
+    """The images by case, and the cases in random order."""
+    rooms = {case: _Room(shape, patch_size) for case, shape in sorted(shapes.items())}
+    return rooms, [sorted(rooms)[i] for i in generator(seed, "start", "cases").permutation(len(rooms))]
+
+
+def _ranked(chosen: Sequence[LoopPatch]) -> list[LoopPatch]:
     return [
         LoopPatch(entry.case, entry.patch, group=entry.group, rank=rank)
         for rank, entry in enumerate(chosen, 1)

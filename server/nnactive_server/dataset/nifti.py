@@ -25,13 +25,62 @@ _CHUNK = 1 << 22
 
 
 @dataclass(frozen=True)
-class _Layout:
-    """Byte order (`<` or `>`), datatype code, first byte and number of bytes of the voxels."""
+class Header:
+    """What a NIfTI header says about the voxels.
 
+    Attributes:
+        version: 1 or 2.
+        order: `<` or `>`, of header and voxels.
+        datatype: code of the stored type.
+        bits: of one voxel.
+        dim: number of axes, then their lengths (x, y, z, t, …); 8 numbers, as stored.
+        offset: of the first voxel in the file, bytes.
+        scale: slope and intercept of the stored values, as stored; a slope of 0 means none.
+        single: whether header and voxels share one file.
+    """
+
+    version: int
     order: str
     datatype: int
+    bits: int
+    dim: tuple[int, ...]
     offset: int
-    count: int
+    scale: tuple[float, float]
+    single: bool
+
+    @property
+    def count(self) -> int:
+        """Bytes of all voxels."""
+        return math.prod(self.dim[1 : self.dim[0] + 1]) * self.bits // 8
+
+
+def parse(raw: bytes) -> Header | None:
+    """The header in the first 540 bytes of a file; None for the older formats that ITK also reads.
+
+    Raises:
+        EOFError: it places the voxels nowhere.
+    """
+    for order in "<>":
+        if raw[:4] == struct.pack(f"{order}i", 348) and len(raw) >= 348:
+            return _parse_1(raw, order)
+        if raw[:4] == struct.pack(f"{order}i", 540) and len(raw) == 540:
+            return _parse_2(raw, order)
+    return None
+
+
+def _parse_1(raw: bytes, order: str) -> Header:
+    dim = struct.unpack_from(f"{order}8h", raw, 40)
+    datatype, bits = struct.unpack_from(f"{order}2h", raw, 70)
+    offset, slope, inter = struct.unpack_from(f"{order}3f", raw, 108)
+    if not math.isfinite(offset):
+        raise EOFError("its header does not say where the voxels begin")
+    return Header(1, order, datatype, bits, dim, int(offset), (slope, inter), raw[344:348] == b"n+1\0")
+
+
+def _parse_2(raw: bytes, order: str) -> Header:
+    datatype, bits, *dim = struct.unpack_from(f"{order}2h8q", raw, 12)
+    offset, slope, inter = struct.unpack_from(f"{order}q2d", raw, 168)
+    return Header(2, order, datatype, bits, tuple(dim), offset, (slope, inter), raw[4:8] == b"n+2\0")
 
 
 def require_sound(path: Path, array: np.ndarray) -> None:
@@ -49,8 +98,8 @@ def require_sound(path: Path, array: np.ndarray) -> None:
         return
     try:
         with _open(path) as file:
-            layout = _layout(file)
-        bad = 0 if layout is None else _hidden(path, layout, array)
+            header = parse(file.read(540))
+        bad = 0 if header is None else _hidden(path, header, array)
     except (EOFError, zlib.error, gzip.BadGzipFile) as problem:
         raise DatasetError(f"{path}: not a readable image ({problem}); copy it again") from problem
     if bad:
@@ -61,38 +110,20 @@ def _open(path: Path) -> BinaryIO:
     return cast("BinaryIO", gzip.open(path)) if path.name.endswith(".gz") else path.open("rb")
 
 
-def _hidden(path: Path, layout: _Layout, array: np.ndarray) -> int:
+def _hidden(path: Path, header: Header, array: np.ndarray) -> int:
     """Number of voxels that are no numbers.
 
     Raises:
         EOFError: the file is cut off.
     """
-    if not _complete(path, layout):
+    if not _complete(path, header):
         raise EOFError("its end is missing")
-    return 0 if layout.datatype not in _FLOATS or array.all() else _count_bad(path, layout)
+    return 0 if header.datatype not in _FLOATS or array.all() else _count_bad(path, header)
 
 
-def _layout(file: BinaryIO) -> _Layout | None:
-    """Where the voxels lie; None for the older formats that ITK also reads under this ending."""
-    raw = file.read(540)
-    for order in "<>":
-        if raw[:4] == struct.pack(f"{order}i", 348) and len(raw) >= 348:
-            datatype, bits, *dim = struct.unpack_from(f"{order}2h", raw, 70) + struct.unpack_from(
-                f"{order}8h", raw, 40
-            )
-            offset = int(struct.unpack_from(f"{order}f", raw, 108)[0])
-        elif raw[:4] == struct.pack(f"{order}i", 540) and len(raw) == 540:
-            datatype, bits, *dim = struct.unpack_from(f"{order}2h8q", raw, 12)
-            offset = struct.unpack_from(f"{order}q", raw, 168)[0]
-        else:
-            continue
-        return _Layout(order, datatype, offset, math.prod(dim[1 : dim[0] + 1]) * bits // 8)
-    return None
-
-
-def _complete(path: Path, layout: _Layout) -> bool:
+def _complete(path: Path, header: Header) -> bool:
     """Whether all voxels are in the file."""
-    needed = layout.offset + layout.count
+    needed = header.offset + header.count
     if not path.name.endswith(".gz"):
         return path.stat().st_size >= needed
     with path.open("rb") as file:
@@ -113,13 +144,13 @@ def _unpacked_size(path: Path) -> int:
     return size
 
 
-def _count_bad(path: Path, layout: _Layout) -> int:
+def _count_bad(path: Path, header: Header) -> int:
     """Float voxels that are NaN or infinite."""
     bad = 0
     with _open(path) as file:
-        file.seek(layout.offset)
-        for start in range(0, layout.count, _CHUNK):
-            chunk = file.read(min(_CHUNK, layout.count - start))
-            values = np.frombuffer(chunk, layout.order + _FLOATS[layout.datatype])
+        file.seek(header.offset)
+        for start in range(0, header.count, _CHUNK):
+            chunk = file.read(min(_CHUNK, header.count - start))
+            values = np.frombuffer(chunk, header.order + _FLOATS[header.datatype])
             bad += values.size - int(np.count_nonzero(np.isfinite(values)))
     return bad

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -16,8 +16,12 @@ from nnactive_server.dataset.volumes import write_volume
 
 def empty_label(geometry: Geometry, labels: LabelSet) -> np.ndarray:
     """A label map (z, y, x) in which nothing is annotated: ignore id everywhere."""
-    dtype = np.uint8 if labels.ignore <= np.iinfo(np.uint8).max else np.int16
-    return np.full(geometry.shape, labels.ignore, dtype=dtype)
+    return np.full(geometry.shape, labels.ignore, dtype=label_dtype(labels))
+
+
+def label_dtype(labels: LabelSet) -> np.dtype:
+    """The smallest type of a partial label map of these classes: uint8 or int16."""
+    return np.dtype(np.uint8 if labels.ignore <= np.iinfo(np.uint8).max else np.int16)
 
 
 def annotated_mask(label: np.ndarray, labels: LabelSet) -> np.ndarray:
@@ -41,11 +45,7 @@ def write_patches(dataset: RawDataset, case: str, answers: Mapping[Patch, np.nda
         DatasetError: a dense data set, a box outside the image, a crop of the wrong shape or with
             values the data set does not name, or boxes that overlap and disagree.
     """
-    if not dataset.labels.partial:
-        raise DatasetError(f"{dataset.root}: its labels have no 'ignore', so it cannot take single patches")
-    geometry = dataset.geometry(case)
-    for patch, crop in answers.items():
-        _check(dataset, case, geometry, patch, crop)
+    geometry = _checked(dataset, case, answers.items())
     label = (
         dataset.read_label(case).array if dataset.has_label(case) else empty_label(geometry, dataset.labels)
     )
@@ -55,6 +55,46 @@ def write_patches(dataset: RawDataset, case: str, answers: Mapping[Patch, np.nda
         if not np.array_equal(label[patch.slices], crop):
             raise DatasetError(f"{case}: the box at {patch.start} overlaps another one with other labels")
     write_volume(dataset.label_path(case), label, geometry)
+
+
+def rebuild_label(
+    dataset: RawDataset, case: str, answers: Sequence[tuple[Patch, np.ndarray]]
+) -> np.ndarray | None:
+    """Write the partial label map of a case anew, with these boxes and nothing else.
+
+    Args:
+        dataset: a project: its label set is partial.
+        case: id of the case.
+        answers: boxes and their label crops (z, y, x), as for `write_patches`; where boxes overlap, the later
+            one says what holds, also with its ignore ids. Without any the file is removed.
+
+    Returns:
+        The label map (z, y, x); None when there is none any more.
+
+    Raises:
+        DatasetError: a dense data set, a box outside the image, or a crop of the wrong shape or with
+            values the data set does not name; the file is as it was.
+    """
+    geometry = _checked(dataset, case, answers)
+    path = dataset.label_path(case)
+    if not answers:
+        path.unlink(missing_ok=True)
+        return None
+    label = empty_label(geometry, dataset.labels)
+    for patch, crop in answers:
+        label[patch.slices] = crop
+    write_volume(path, label, geometry)
+    return label
+
+
+def _checked(dataset: RawDataset, case: str, answers: Iterable[tuple[Patch, np.ndarray]]) -> Geometry:
+    """The grid of a case on which all these answers fit."""
+    if not dataset.labels.partial:
+        raise DatasetError(f"{dataset.root}: its labels have no 'ignore', so it cannot take single patches")
+    geometry = dataset.geometry(case)
+    for patch, crop in answers:
+        _check(dataset, case, geometry, patch, crop)
+    return geometry
 
 
 def _check(dataset: RawDataset, case: str, geometry: Geometry, patch: Patch, crop: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_server.core.errors import DatasetError
-from nnactive_server.core.geometry import Float3
+from nnactive_server.core.geometry import Float3, Geometry
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, fit_size, index3
@@ -69,15 +69,42 @@ def suggest(
     Raises:
         DatasetError: an unknown class name, no case, or neither complete labels nor boxes.
     """
-    labels = dataset.labels
-    for names in (variable, interest, boxes or ()):
-        _require_known(names, labels)
     if not dataset.cases:
         raise DatasetError(f"{dataset.root}: has no cases to suggest settings for")
+    for names in (variable, interest, boxes or ()):
+        _require_known(names, dataset.labels)
+    sizes = boxes if boxes else _measure(dataset, monitor or Monitor())
     geometries = [dataset.geometry(case) for case in dataset.cases]
+    return suggest_for(geometries, dataset.labels, sizes, variable=variable, interest=interest)
+
+
+def suggest_for(
+    geometries: Sequence[Geometry],
+    labels: LabelSet,
+    boxes: Mapping[str, Sequence[Float3]],
+    *,
+    variable: Collection[str] = (),
+    interest: Collection[str] = (),
+) -> Suggestion:
+    """Suggest settings for images of these grids and structures of these sizes; no file is needed.
+
+    Args:
+        geometries: grids of the pool's images.
+        labels: the classes.
+        boxes: sizes (z, y, x; mm) of structures of each class; classes may be left out, not all of them.
+        variable: see `suggest`.
+        interest: likewise.
+
+    Raises:
+        DatasetError: an unknown class name, no image, or boxes that are no sizes.
+    """
+    for names in (variable, interest, boxes):
+        _require_known(names, labels)
+    if not geometries:
+        raise DatasetError("there are no images to suggest settings for; add some first")
     shapes = np.array([geometry.shape for geometry in geometries])
     spacing = np.median([geometry.spacing for geometry in geometries], axis=0)
-    sizes = _medians(boxes if boxes else _measure(dataset, monitor or Monitor()))
+    sizes = _medians(boxes)
     warnings = _size_warnings(sizes, labels, interest)
     patch, patch_reason = _patch_size(sizes, interest, spacing, shapes)
     query, query_reason, more = _query_size(labels, variable, patch, shapes)

@@ -4,12 +4,63 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.labels import LabelSet
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """Voxels of one class in a prediction and a reference; sums over cases with `+`.
+
+    Attributes:
+        both: in the prediction and in the reference (true positives).
+        predicted: in the prediction alone (false positives).
+        reference: in the reference alone (false negatives).
+    """
+
+    both: int = 0
+    predicted: int = 0
+    reference: int = 0
+
+    def __add__(self, other: Overlap) -> Overlap:
+        return Overlap(
+            self.both + other.both, self.predicted + other.predicted, self.reference + other.reference
+        )
+
+    @property
+    def dice(self) -> float:
+        """2 TP / (2 TP + FP + FN); NaN when the class is in neither of the two."""
+        voxels = 2 * self.both + self.predicted + self.reference
+        return 2 * self.both / voxels if voxels else math.nan
+
+
+def overlap_per_class(prediction: np.ndarray, reference: np.ndarray, labels: LabelSet) -> tuple[Overlap, ...]:
+    """Voxels shared and not shared of each foreground class, in the order of `labels.foreground`.
+
+    Voxels whose reference is the ignore id do not count.
+
+    Args:
+        prediction: class ids, any shape.
+        reference: class ids, same shape; may hold the ignore id when `labels.partial` is set.
+        labels: the classes.
+
+    Raises:
+        NNActiveError: the arrays differ in shape.
+    """
+    if prediction.shape != reference.shape:
+        raise NNActiveError(
+            f"Dice: prediction {prediction.shape} and reference {reference.shape} differ in shape; "
+            "compare them on one voxel grid"
+        )
+    if labels.partial:
+        judged = reference != labels.ignore
+        prediction, reference = prediction[judged], reference[judged]
+    return tuple(_overlap(prediction == value, reference == value) for value in labels.foreground)
 
 
 def dice_per_class(prediction: np.ndarray, reference: np.ndarray, labels: LabelSet) -> tuple[float, ...]:
@@ -26,15 +77,7 @@ def dice_per_class(prediction: np.ndarray, reference: np.ndarray, labels: LabelS
     Raises:
         NNActiveError: the arrays differ in shape.
     """
-    if prediction.shape != reference.shape:
-        raise NNActiveError(
-            f"Dice: prediction {prediction.shape} and reference {reference.shape} differ in shape; "
-            "compare them on one voxel grid"
-        )
-    if labels.partial:
-        judged = reference != labels.ignore
-        prediction, reference = prediction[judged], reference[judged]
-    return tuple(_dice(prediction == value, reference == value) for value in labels.foreground)
+    return tuple(overlap.dice for overlap in overlap_per_class(prediction, reference, labels))
 
 
 def class_means(per_case: Sequence[Sequence[float]]) -> tuple[float, ...]:
@@ -75,11 +118,11 @@ def pairwise_dice(members: Sequence[np.ndarray], labels: LabelSet) -> float:
     return _nanmean(np.asarray(pairs))
 
 
-def _dice(prediction: np.ndarray, reference: np.ndarray) -> float:
-    voxels = int(np.count_nonzero(prediction)) + int(np.count_nonzero(reference))
-    if voxels == 0:
-        return math.nan
-    return 2 * int(np.count_nonzero(prediction & reference)) / voxels
+def _overlap(prediction: np.ndarray, reference: np.ndarray) -> Overlap:
+    both, predicted, referred = (
+        int(np.count_nonzero(voxels)) for voxels in (prediction & reference, prediction, reference)
+    )
+    return Overlap(both, predicted - both, referred - both)
 
 
 def _nanmean(values: np.ndarray) -> float:

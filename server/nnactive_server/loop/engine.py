@@ -44,5 +44,14 @@ class SegmentationEngine(Protocol):
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
 
+    def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
+        """Softmax (C, z, y, x) float32 of one trained member, with the settings for evaluation."""
+
+    def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
+        """For each member the annotated cases it was not trained on."""
+
+    def independent(self, members: Path) -> bool:
+        """Whether each member began from random weights: only then were its held-out cases never seen."""
+
     def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
         """Features of all members of an image, stacked along the first axis, in cells of its own grid."""

@@ -1,7 +1,7 @@
 """nnU-Net as a library: plans, preprocessing, training on partial labels, prediction, export.
 
-The only room that imports nnU-Net and, with `query` for arrays on a GPU, torch. Both are loaded when something
-that needs them is first asked for: profiles can be looked up without.
+The only room that imports nnU-Net and, with `query` for arrays on a GPU, torch. Both are loaded
+when something that needs them is first asked for: profiles can be looked up without.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -15,6 +16,7 @@ import torch
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.features import Embedding, FeatureGrid
+from nnactive_server.core.files import read_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.dataset import RawDataset, Volume
@@ -24,7 +26,7 @@ from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_sof
 from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.preprocessing import CaseStore
-from nnactive_server.segmentation.profiles import PoolMembers, Profile
+from nnactive_server.segmentation.profiles import Ensemble, PoolMembers, Profile
 from nnactive_server.segmentation.training import (
     TrainingReport,
     load_weights,
@@ -154,6 +156,53 @@ class Engine:
             properties = self._store.properties(case)
             yield from pass_softmax(self._passes(members, case, test), properties, self.plan)
 
+    def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
+        """Softmax (C, z, y, x) float32 of one trained member on the case's own grid.
+
+        It is what `predict` with `test` gives for this member, whatever the members of the pool are.
+
+        Args:
+            members: folder that `train` filled.
+            case: a prepared case.
+            member: its number, from 0.
+
+        Raises:
+            SegmentationError: no such member, or one of them or the case is missing.
+        """
+        if not 0 <= member < self._profile.members:
+            raise SegmentationError(
+                f"{members}: no member {member}; this profile trains {self._profile.members}"
+            )
+        with self._tile_threads():
+            properties = self._store.properties(case)
+            only = self._passes(members, case, test=True)[member]
+            return next(pass_softmax([only], properties, self.plan))
+
+    def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
+        """For each member the annotated cases it was not trained on; see `member_splits`.
+
+        Args:
+            members: folder that `train` filled.
+
+        Raises:
+            SegmentationError: the training's file is missing or damaged.
+        """
+        return _told(members).held_out
+
+    def independent(self, members: Path) -> bool:
+        """Whether each member began from random weights.
+
+        Otherwise its weights come from a member that was trained on cases this one holds out, so what it
+        reaches on them is optimistic.
+
+        Args:
+            members: folder that `train` filled.
+
+        Raises:
+            SegmentationError: the training's file is missing or damaged.
+        """
+        return _told(members).independent
+
     def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
         """Features of all trained members, stacked along the first axis, in cells of the case's own grid.
 
@@ -270,3 +319,24 @@ class Engine:
             inside = array[:, (array != 0).any(axis=0)]
             samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
         return np.concatenate(samples, axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What a training wrote down before it began: held-out cases per member, and where members come from."""
+
+    held_out: tuple[tuple[str, ...], ...]
+    independent: bool
+
+
+def _told(members: Path) -> _Told:
+    path = members / "training.json"
+    document = read_json(path, SegmentationError)
+    try:
+        held_out = tuple(tuple(split["held_out"]) for split in document["splits"])
+        alone = len(held_out) == 1 or document["profile"]["ensemble"] == Ensemble.FOLDS
+        return _Told(held_out, alone and not document["warm_start"])
+    except (KeyError, TypeError) as problem:
+        raise SegmentationError(
+            f"{path}: not what a training writes ({type(problem).__name__}: {problem}); train again"
+        ) from problem

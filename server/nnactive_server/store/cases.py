@@ -10,7 +10,6 @@ from typing import Any
 
 from nnactive_server.core.errors import Conflict, InvalidInput, NotFound
 from nnactive_server.core.geometry import Geometry
-from nnactive_server.core.patch import index3
 from nnactive_server.store.blobs import Blobs
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import emit
@@ -49,15 +48,22 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a stored image was made of.
+    """What became of a file that was sent.
 
     Attributes:
-        size: bytes of the file that was sent.
-        image: SHA-256 of the stored image it became.
+        size: bytes of the file.
+        case: that was made of it.
+        channel: of that case.
     """
 
     size: int
-    image: str
+    case: Case
+    channel: int
+
+    @property
+    def image(self) -> str:
+        """SHA-256 of the stored image."""
+        return self.case.images[self.channel]
 
 
 class Cases:
@@ -121,6 +127,14 @@ class Cases:
             rows = connection.execute(f"{_SELECT} WHERE cases.project = ? ORDER BY cases.name", (project,))
             return tuple(_case(row) for row in rows)
 
+    def free_name(self, project: str) -> str:
+        """The next name of the form case-0001; to be asked for in the transaction that uses it."""
+        taken = {case.name.lower() for case in self.list(project)}
+        number = len(taken) + 1
+        while f"case-{number:04d}" in taken:
+            number += 1
+        return f"case-{number:04d}"
+
     def of_source(self, sha256: str) -> Source | None:
         """What became of a file that was sent with this hash; None when no case was made of it.
 
@@ -128,14 +142,13 @@ class Cases:
         `{"sha256", "size"}`.
         """
         query = (
-            "SELECT json_extract(source.value, '$.size') AS size, case_images.blob FROM cases, "
-            "json_each(cases.details, '$.sources') AS source JOIN case_images "
-            "ON case_images.case_id = cases.id AND case_images.channel = source.key "
+            "SELECT cases.id, source.key, json_extract(source.value, '$.size') AS size FROM cases, "
+            "json_each(cases.details, '$.sources') AS source "
             "WHERE json_extract(source.value, '$.sha256') = ? LIMIT 1"
         )
         with self._database.read() as connection:
             row = connection.execute(query, (sha256,)).fetchone()
-        return None if row is None else Source(row["size"], row["blob"])
+            return row and Source(row["size"], find_case(connection, row["id"]), row["key"])
 
     def describe(self, case: str, details: Mapping[str, Any]) -> Case:
         """Replace a case's details; raises NotFound, InvalidInput."""
@@ -194,10 +207,7 @@ SELECT cases.*, (
 
 
 def _case(row: sqlite3.Row) -> Case:
-    grid = from_text(row["geometry"])
-    z, y, x = grid["spacing"]
-    a, b, c = grid["origin"]
-    geometry = Geometry(index3(grid["shape"]), (z, y, x), (a, b, c), tuple(grid["direction"]))
+    geometry = Geometry.from_json(from_text(row["geometry"]))
     images = tuple(row["images"].split())
     details = from_text(row["details"])
     return Case(row["id"], row["project"], row["name"], geometry, images, details, row["created"])

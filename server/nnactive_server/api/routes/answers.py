@@ -18,6 +18,7 @@ from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import AgreementOut, AnswerOut, LabelsOut, Out, PatchOut
 from nnactive_server.api.server import Here, Server
 from nnactive_server.api.views import SETTLED, answer_out, patch_out
+from nnactive_server.core.crops import pack_crop, unpack_crop
 from nnactive_server.core.errors import Conflict
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.patch import Index3

@@ -19,7 +19,7 @@ from nnactive_server.api.server import Here, Server
 from nnactive_server.api.views import case_out, job_out
 from nnactive_server.core.errors import InvalidInput
 from nnactive_server.core.geometry import Geometry
-from nnactive_server.store import Case, Project
+from nnactive_server.store import Case
 
 router = APIRouter(prefix="/v1", tags=["cases"])
 
@@ -59,17 +59,18 @@ def add_case(project: str, body: CaseIn, server: Here, caller: Annotator, once: 
     if earlier is not None:
         return earlier
     owner = server.store.projects.get(project)
-    paths = (
-        _uploaded(server, body.channels) if body.channels else [_on_server(server, body.server_path or "")]
-    )
+    count = len(body.channels or [""])
     wanted = owner.settings["channels"]
-    if len(paths) != len(wanted):
-        raise InvalidInput(f"channels: {len(paths)} files; this project has the channels {', '.join(wanted)}")
-    taken = _take_in(server, paths)
+    if count != len(wanted):
+        raise InvalidInput(f"channels: {count} files; this project has the channels {', '.join(wanted)}")
+    if body.channels:
+        taken = _known(server, body.channels) or _take_in(server, _uploaded(server, body.channels))
+    else:
+        taken = _take_in(server, [_on_server(server, body.server_path or "")])
     sources = [{"sha256": sha256, "size": server.known_size(sha256) or 0} for sha256 in body.channels or ()]
 
     def work() -> CaseOut:
-        name = body.name or _free_name(server, owner)
+        name = body.name or server.store.cases.free_name(project)
         details = {"arrays": taken.arrays, "sources": sources}
         return _shown(server, server.store.cases.add(project, name, taken.geometry, taken.images, details))
 
@@ -86,7 +87,11 @@ def add_folder(project: str, body: FolderIn, server: Here, caller: Admin, once: 
     """Make a case of each image in a folder on the server: nnU-Net raw, NIfTI, NRRD, MHA, DICOM; a job."""
     server.store.projects.get(project)
     folder = _on_server(server, body.server_path)
-    params = {"folder": str(folder), "keep_names": body.keep_names}
+    params = {
+        "path": str(folder),
+        "roots": [str(root) for root in server.settings.import_roots],
+        "keep_names": body.keep_names,
+    }
 
     def work() -> JobOut:
         job = server.store.jobs.enqueue(project, "import", params)
@@ -101,6 +106,16 @@ def _shown(server: Server, case: Case) -> CaseOut:
     known = learning(server.store, case.project)
     counts = server.store.patches.counts_by_case(case.project).get(case.id, {})
     return case_out(case, counts, known.quality, known.model)
+
+
+def _known(server: Server, channels: Sequence[str]) -> _Taken | None:
+    """Files that cases were made of before, on one grid; None when any has to be read."""
+    sources = [server.store.cases.of_source(sha256) for sha256 in channels]
+    found = [source for source in sources if source is not None]
+    if len(found) < len(sources) or len({source.case.geometry for source in found}) > 1:
+        return None
+    arrays = [source.case.details["arrays"][source.channel] for source in found]
+    return _Taken(found[0].case.geometry, tuple(source.image for source in found), arrays)
 
 
 def _uploaded(server: Server, channels: Sequence[str]) -> list[Path]:
@@ -129,18 +144,13 @@ def _on_server(server: Server, given: str) -> Path:
 
 
 def _take_in(server: Server, paths: Sequence[Path]) -> _Taken:
-    found = server.task("intake", {"data": str(server.data), "channels": [str(path) for path in paths]})
-    return _Taken(Geometry(**_tuples(found["geometry"])), tuple(found["images"]), found["arrays"])
-
-
-def _tuples(document: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(values) for name, values in document.items()}
-
-
-def _free_name(server: Server, project: Project) -> str:
-    """The next name of the form case-0001; called inside the transaction that uses it."""
-    taken = {case.name.lower() for case in server.store.cases.list(project.id)}
-    number = len(taken) + 1
-    while f"case-{number:04d}" in taken:
-        number += 1
-    return f"case-{number:04d}"
+    found = server.task(
+        "intake",
+        {
+            "data": str(server.data),
+            "channels": [str(path) for path in paths],
+            "roots": [str(root) for root in server.settings.import_roots],
+            "limits": {"voxels": server.settings.limits.image_voxels},
+        },
+    )
+    return _Taken(Geometry.from_json(found["geometry"]), tuple(found["images"]), found["arrays"])

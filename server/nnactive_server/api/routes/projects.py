@@ -80,7 +80,7 @@ def suggest(project: str, body: SuggestionIn, server: Here, caller: Annotator) -
     found = server.task(
         "suggest",
         {
-            "geometries": {case.name: asdict(case.geometry) for case in cases},
+            "geometries": [asdict(case.geometry) for case in cases],
             "labels": [label["name"] for label in known.settings["labels"]],
             **body.model_dump(mode="json"),
         },

@@ -24,6 +24,7 @@ from nnactive_server.dataset.importers.sources import Scan, SourceCase
 from nnactive_server.dataset.volumes import Volume
 
 _CHANNELS = {"MR": "MRI", "CT": "CT", "PT": "PET"}
+COLOUR = "colour images"
 _SKIPPED_TYPES = {"LOCALIZER", "SCOUT"}
 
 
@@ -69,11 +70,11 @@ def scan_dicom(root: Path) -> Scan:
     groups: dict[tuple[str, str], list[pydicom.Dataset]] = defaultdict(list)
     skipped: Counter[str] = Counter()
     for header in _headers(root):
-        reason = _reason_to_skip(header)
+        reason = reason_to_skip(header)
         if reason:
             skipped[reason] += 1
         else:
-            groups[_series_key(header)].append(header)
+            groups[series_key(header)].append(header)
     scan.warnings += [f"{count} DICOM files left out: {reason}" for reason, count in sorted(skipped.items())]
     found = [(series, headers) for headers in groups.values() if (series := _build(scan, headers))]
     found.sort(key=lambda pair: pair[0].path)
@@ -106,7 +107,8 @@ def _header(path: Path) -> pydicom.Dataset | None:
     return header
 
 
-def _reason_to_skip(header: pydicom.Dataset) -> str | None:
+def reason_to_skip(header: pydicom.Dataset) -> str | None:
+    """Why a DICOM file is no slice of an image; None when it is one."""
     if not header.get("Rows") or not header.get("Columns"):
         return "not images (reports, structures, plans)"
     if header.get("Modality") in ("SEG", "RTDOSE"):
@@ -114,11 +116,11 @@ def _reason_to_skip(header: pydicom.Dataset) -> str | None:
     if _SKIPPED_TYPES & set(header.get("ImageType") or ()):
         return "localizers"
     if header.get("SamplesPerPixel", 1) != 1:
-        return "colour images"
+        return COLOUR
     return None
 
 
-def _series_key(header: pydicom.Dataset) -> tuple[str, str]:
+def series_key(header: pydicom.Dataset) -> tuple[str, str]:
     """Series UID; files whose UID was blanked are told apart by their folder."""
     uid = str(header.get("SeriesInstanceUID") or "")
     return uid, "" if uid else str(Path(header.filename).parent)

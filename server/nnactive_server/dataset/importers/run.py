@@ -86,7 +86,7 @@ def import_dataset(
     src, project = Path(src).resolve(), Path(project).resolve()
     _require_free(src, project)
     monitor = monitor or Monitor()
-    scan = _scan(src)
+    scan = scan_source(src)
     if not scan.cases:
         raise DatasetError(_list_problems(src, scan.problems))
     scan.channels = _channels(scan, channels)
@@ -109,8 +109,8 @@ def _require_free(src: Path, project: Path) -> None:
         raise DatasetError(f"{project}: is there already and not an empty folder; choose another place")
 
 
-def _scan(src: Path) -> Scan:
-    """Find out what kind of source it is, and its cases."""
+def scan_source(src: Path) -> Scan:
+    """Find out what kind of source a folder is, and its cases; nothing but headers is read."""
     if (src / DESCRIPTION).is_file():
         scan = scan_described(src)
     elif volume_files(src) or any((src / images).is_dir() for images, _ in PAIRS_OF_FOLDERS):

@@ -1,0 +1,24 @@
+"""Where the files of projects and jobs lie in a server's data folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECTS = "projects"
+LOGS = "logs"
+LOCK = "supervisor.lock"
+
+
+def project_root(data: Path, project: str) -> Path:
+    """Folder of a project (id): nnU-Net raw layout, loop files, and what the cycles leave."""
+    return data / PROJECTS / project
+
+
+def job_log(data: Path, job: str) -> Path:
+    """What the worker of a job (id) wrote to its standard output and error, of all attempts."""
+    return data / LOGS / f"{job}.log"
+
+
+def supervisor_lock(data: Path) -> Path:
+    """File that the one supervisor of a data folder keeps locked."""
+    return data / LOCK
