@@ -14,6 +14,7 @@ from faulty_proxy import FaultyProxy
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.transport import Limits
 from standin import Running
+from testkit.live_server import LiveServer
 
 FAST = Limits(
     connect_seconds=0.5,
@@ -47,13 +48,22 @@ def standin():
     running.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
+def real_server(tmp_path_factory):
+    """A real server for all contract tests."""
+    with LiveServer(tmp_path_factory.mktemp("contract") / "data") as live:
+        yield Server(live.url, *(live.tokens[name] for name in ("ann", "ben", "vic")))
+
+
+@pytest.fixture(params=["stand-in", "real"])
 def server(request):
-    """The stand-in; or a real server, when the environment names one with three tokens."""
+    """The stand-in, and a real server: the one that the environment names with three tokens, or one of our own."""
+    if request.param == "stand-in":
+        return Server(request.getfixturevalue("standin").url, "token-ann", "token-ben", "token-vic")
     url = os.environ.get("NNACTIVE_TEST_URL")
     if url:
         return Server(url, *os.environ["NNACTIVE_TEST_TOKENS"].split(","))
-    return Server(request.getfixturevalue("standin").url, "token-ann", "token-ben", "token-vic")
+    return request.getfixturevalue("real_server")
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What every request passes: token, Host, sizes, time, headers of the reply."""
 
+import asyncio
 import http.client
 import json
 import socket
@@ -7,8 +8,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from nnactive_server.api.app import create_app
 from nnactive_server.api.settings import Settings
 from nnactive_server.core.errors import ServerError
+from nnactive_server.store import Role, Store
 
 
 def address(live):
@@ -168,6 +171,42 @@ def test_tls_needs_both_files_and_existing_ones(tmp_path):
         Settings(tmp_path, certificate=tmp_path)
     with pytest.raises(ServerError, match="no such"):
         Settings(tmp_path, certificate=tmp_path / "a", key=tmp_path / "b")
+
+
+def test_a_fault_of_ours_is_numbered_and_says_nothing_else(tmp_path, caplog):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    with Store(tmp_path) as store:
+        _, secret = store.tokens.create("vic", Role.VIEWER)
+        app = create_app(Settings(tmp_path), store)
+
+        def broken():
+            raise ZeroDivisionError("secret of the server")
+
+        app.add_api_route("/v1/broken", broken)
+        headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {secret}".encode())]
+        scope = {
+            "type": "http", "method": "GET", "path": "/v1/broken", "raw_path": b"/v1/broken", "query_string": b"",
+            "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http",
+            "http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"},
+        }  # fmt: skip
+        with pytest.raises(ZeroDivisionError):  # for the log of whoever runs the server
+            asyncio.run(app(scope, receive, send))
+        app.state.server.folders.close()
+    start, body = sent
+    document = json.loads(body["body"])
+    assert start["status"] == document["status"] == 500
+    assert (b"nnactive-protocol", b"1") in start["headers"]
+    assert "secret" not in body["body"].decode()
+    number = document["detail"].split()[-1].rstrip(".")
+    assert number in caplog.text
+    assert "secret of the server" in caplog.text
 
 
 def test_a_named_host_is_answered_in_any_case_of_its_letters(tmp_path):

@@ -19,7 +19,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from nnactive_server.core.errors import DatasetError, GeometryMismatch, NoSpace, NotFound
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.dataset.volumes import read_geometry
-from nnactive_server.jobs.handlers_cases import intake, project_folder, scan_folder
+from nnactive_server.jobs.handlers_cases import intake, project_folders, scan_folder
 from nnactive_server.store import Store, check_case_name
 
 SHAPE = (4, 5, 6)
@@ -87,7 +87,7 @@ def test_the_channels_of_a_case_are_stored_plain_and_can_be_added(
     project = store.projects.create("p", {"labels": [{"name": "liver"}], "channels": ["T1", "T2"]})
     store.cases.add(project.id, "case", geometry, result["images"])
     assert leftovers(store) == []
-    assert project_folder({"data": str(data), "project": project.id}) == {"cases": ["case"]}
+    assert project_folders({"data": str(data), "projects": [project.id]}) == {"cases": {project.id: 1}}
     linked = data / "projects" / project.id / "imagesTr" / "case_0001.nii"
     assert linked.stat().st_ino == store.blobs.path(result["images"][1]).stat().st_ino
     assert read_geometry(linked) == geometry
@@ -289,7 +289,7 @@ def test_a_link_inside_an_allowed_folder_does_not_lead_out(folder: Path) -> None
 def test_the_folder_of_an_unknown_project_is_not_made(data: Path, store: Store) -> None:
     assert store.projects.list() == ()
     with pytest.raises(NotFound):
-        project_folder({"data": str(data), "project": "nobody"})
+        project_folders({"data": str(data), "projects": ["nobody"]})
     assert not (data / "projects").exists()
 
 

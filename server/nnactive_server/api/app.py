@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from nnactive_server import __version__
 from nnactive_server.api import problems
@@ -28,10 +29,21 @@ from nnactive_server.jobs.supervisor import Supervisor
 from nnactive_server.store import Limits as StoreLimits
 from nnactive_server.store import Store
 
+
+class Application(FastAPI):
+    """The application behind its guard, which also sees what goes wrong in the framework itself."""
+
+    guard: Guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request (ASGI)."""
+        await self.guard(scope, receive, send)
+
+
 ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, events, pages)
 
 
-def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
+def create_app(settings: Settings, store: Store | None = None) -> Application:
     """A server's application; `app.state.server.working()` is to last as long as it is served.
 
     Args:
@@ -43,7 +55,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     """
     store = store or open_store(settings)
     supervisor = Supervisor(store, settings.data, detect_slots())
-    app = FastAPI(
+    app = Application(
         title="NNActive",
         version=__version__,
         summary="Projects, patches, answers and training of an NNActive server.",
@@ -56,7 +68,7 @@ def create_app(settings: Settings, store: Store | None = None) -> FastAPI:
     problems.install(app)
     for module in ROUTERS:
         app.include_router(module.router)
-    app.add_middleware(Guard, settings=settings, store=store)
+    app.guard = Guard(super(Application, app).__call__, settings, store)
     return app
 
 
