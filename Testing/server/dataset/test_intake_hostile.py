@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.dataset.intake import IntakeLimits, take_in
+from nnactive_server.dataset.intake.contents import geometry_of
 
 SECRET = "DOE^JANE"
 LIMITS = IntakeLimits(voxels=1 << 20, unpacked=1 << 22, slack=1 << 12)
@@ -86,6 +87,14 @@ def test_pickles_are_not_run(tmp_path: Path) -> None:
 )
 def test_other_files_are_refused(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in refusal(tmp_path, content)
+
+
+def test_what_itk_says_about_a_temporary_file_does_not_name_it(tmp_path: Path) -> None:
+    for ending in (".nii", ".nrrd", ".mha"):
+        with pytest.raises(DatasetError, match="not a readable image") as caught:
+            geometry_of(b"hello", ending, (2, 2, 2), tmp_path)
+        assert str(tmp_path) not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_missing_file_is_refused_without_its_path(tmp_path: Path) -> None:

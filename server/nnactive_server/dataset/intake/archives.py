@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import stat
 import struct
 import zipfile
@@ -64,7 +65,7 @@ def _check_directory(path: Path, limits: IntakeLimits) -> None:
     if disk or comment or tail.startswith(b"PK\x06\x07"):
         raise DatasetError("an unusual zip archive; pack it again, as one file below 4 GB")
     if entries > limits.members or directory > limits.members * _ENTRY:
-        raise DatasetError(f"a zip of {entries} files or more; at most {limits.members} are taken in")
+        raise DatasetError(f"a zip of more than {limits.members} files; no more are taken in")
 
 
 def _check(members: list[zipfile.ZipInfo], packed: int, limits: IntakeLimits) -> None:
@@ -87,12 +88,7 @@ def _check(members: list[zipfile.ZipInfo], packed: int, limits: IntakeLimits) ->
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> None:
-    left = member.file_size
     with archive.open(member) as source, target.open("xb") as file:
-        while piece := source.read(min(PIECE, left + 1)):
-            left -= len(piece)
-            if left < 0:
-                raise zipfile.BadZipFile  # larger than it says
-            file.write(piece)
-    if left:
+        shutil.copyfileobj(source, file, PIECE)  # never more than the size that was checked
+    if target.stat().st_size != member.file_size:
         raise zipfile.BadZipFile

@@ -1,0 +1,159 @@
+"""Arrays on disk of which boxes can be read without the rest: chunked and compressed with Blosc2.
+
+A file is one Blosc2 frame (`.b2nd`) with an n-dimensional array, readable by any Blosc2; besides, it holds a
+checksum for each chunk, which Blosc2 itself has not. Whoever has opened a file can read it to the end, also
+when another process replaces or removes it meanwhile.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nnactive_server.core.errors import NNActiveError
+from nnactive_server.core.files import atomic_path
+
+if TYPE_CHECKING:
+    import blosc2
+
+ENDING = ".b2nd"
+
+# Over the last three axes. A box of 64 x 128 x 128 touches a dozen chunks, and a block fits a core's cache.
+_CHUNK = (32, 128, 128)
+_BLOCK = (8, 64, 64)
+# Higher levels take twice as long for a few percent.
+_LEVEL = 1
+_SUMS = "crc32"
+
+
+class VoxelsError(NNActiveError):
+    """A stored array cannot be read or written."""
+
+
+class NotStored(VoxelsError):
+    """There is no such file, or no more: other processes remove old ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelFile:
+    """A stored array; nothing of it is read yet. For one thread at a time.
+
+    Attributes:
+        path: of the file.
+        shape: of the array, e.g. (z, y, x) or (class, z, y, x).
+        dtype: of a voxel.
+    """
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    _array: blosc2.NDArray = field(repr=False)
+    _sums: Sequence[int] = field(repr=False)
+
+    def read(self, box: Sequence[slice]) -> np.ndarray:
+        """Voxels of a box: one slice for each axis, with step 1, cut off at the array's borders.
+
+        Raises:
+            VoxelsError: the file is damaged where the box lies.
+        """
+        import blosc2
+
+        bounds = [part.indices(length) for part, length in zip(box, self.shape, strict=True)]
+        if any(step != 1 for _, _, step in bounds):
+            raise ValueError(f"boxes have step 1, got {tuple(box)}")
+        size = tuple(max(0, stop - start) for start, stop, _ in bounds)
+        if 0 in size:
+            return np.empty(size, self.dtype)
+        part = tuple(slice(start, stop) for start, stop, _ in bounds)
+        try:
+            self._verify(blosc2.get_slice_nchunks(self._array, part))
+            voxels: np.ndarray = self._array[part]
+        except (RuntimeError, ValueError) as problem:
+            raise _damaged(self.path, problem) from problem
+        return voxels
+
+    def array(self) -> np.ndarray:
+        """The whole array; raises VoxelsError when the file is damaged."""
+        return self.read([slice(None)] * len(self.shape))
+
+    def _verify(self, chunks: Sequence[int]) -> None:
+        """Blosc2 would decode flipped bits to other voxels without a word."""
+        for number in map(int, chunks):
+            if _sum(self._array, number) != self._sums[number]:
+                raise ValueError(f"chunk {number} has another checksum")
+
+
+def save_voxels(path: Path, array: np.ndarray) -> None:
+    """Write an array of numbers with at least three axes, of which the last three are (z, y, x).
+
+    Args:
+        path: target, with the ending `.b2nd`; whole or absent.
+        array: any order in memory.
+
+    Raises:
+        VoxelsError: the disk is full, or does not take the file for another reason.
+        ValueError: an array without voxels.
+    """
+    import blosc2
+
+    if array.ndim < 3 or array.size == 0:
+        raise ValueError(f"{path}: an array of shape {array.shape} has no voxels (z, y, x)")
+    settings = blosc2.CParams(
+        # One thread: several workers share a machine, and threads do not survive a fork.
+        codec=blosc2.Codec.ZSTD, clevel=_LEVEL, filters=[blosc2.Filter.SHUFFLE], nthreads=1
+    )  # fmt: skip
+    shapes = {"chunks": _fit(_CHUNK, array.shape), "blocks": _fit(_BLOCK, array.shape)}
+    with atomic_path(path) as temporary:
+        try:
+            stored = blosc2.asarray(
+                array, **shapes, urlpath=str(temporary), mode="w", contiguous=True, cparams=settings
+            )
+            stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
+        except RuntimeError as problem:
+            raise VoxelsError(f"{path}: not written; is the disk full? ({problem})") from problem
+
+
+def open_voxels(path: Path) -> VoxelFile:
+    """Open what `save_voxels` wrote.
+
+    Raises:
+        NotStored: there is no such file.
+        VoxelsError: it is damaged, or something else.
+    """
+    import blosc2
+
+    try:
+        stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
+        if not isinstance(stored, blosc2.NDArray):
+            raise ValueError("it holds no array")
+        sums = list(stored.schunk.vlmeta[_SUMS])
+        if len(sums) != stored.schunk.nchunks:
+            raise ValueError(f"{len(sums)} checksums for {stored.schunk.nchunks} chunks")
+        return VoxelFile(path, tuple(stored.shape), stored.dtype, stored, sums)
+    except FileNotFoundError:
+        raise NotStored(f"{path}: no such file, or removed meanwhile") from None
+    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as problem:
+        if not path.exists():
+            raise NotStored(f"{path}: removed meanwhile") from problem
+        raise _damaged(path, problem) from problem
+
+
+def _fit(wanted: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a chunk or block, no larger than the array; along axes before the last three single."""
+    whole = (1,) * (len(shape) - 3) + wanted
+    return tuple(min(pair) for pair in zip(whole, shape, strict=True))
+
+
+def _sum(array: blosc2.NDArray, number: int) -> int:
+    """Checksum of a chunk as it is stored, and of how it belongs into the array."""
+    place = repr((array.shape, array.dtype.str, array.chunks, array.blocks, number))
+    return zlib.crc32(array.schunk.get_chunk(number), zlib.crc32(place.encode()))
+
+
+def _damaged(path: Path, problem: Exception) -> VoxelsError:
+    return VoxelsError(f"{path}: not readable ({type(problem).__name__}: {problem})")
