@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.encaps import encapsulate
@@ -287,6 +287,9 @@ def test_unusual_zips_are_refused(tmp_path: Path) -> None:
     content = packed([shuffled()[0]])
     assert "damaged zip" in refusal(tmp_path, content + b"comment")
     assert "damaged zip" in refusal(tmp_path, content[:-1])
+    misplaced = bytearray(packed([b"12", shuffled()[0]]))
+    misplaced[-10:-6] = (9999).to_bytes(4, "little")  # the directory: files would begin before the first byte
+    assert "damaged zip" in refusal(tmp_path, bytes(misplaced))
     encrypted = bytearray(content)
     encrypted[content.index(b"PK\1\2") + 8] |= 1
     assert "encrypted" in refusal(tmp_path, bytes(encrypted))
@@ -302,6 +305,7 @@ SLICES = packed(shuffled())
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(place=len(SLICES) - 6, values=b"\x15")
 @given(
     place=st.one_of(st.integers(0, 1200), st.integers(len(SLICES) - 800, len(SLICES) - 1)),
     values=st.binary(min_size=1, max_size=6),

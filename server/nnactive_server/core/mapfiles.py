@@ -97,9 +97,12 @@ def read_quality(maps: Path) -> float | None:
         VoxelsError: damaged.
     """
     path = maps / QUALITY
-    if not path.is_file():
-        raise NotStored(f"{path}: no such file, or removed meanwhile")
-    document = read_json(path, VoxelsError)
+    try:
+        document = read_json(path, VoxelsError)
+    except VoxelsError:
+        if path.is_file():
+            raise
+        raise NotStored(f"{path}: no such file, or removed meanwhile") from None
     value = document.get("pairwise_dice", "") if isinstance(document, dict) else ""
     if value is not None and not isinstance(value, float | int):
         raise VoxelsError(f"{path}: has no number 'pairwise_dice'")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -21,6 +21,8 @@ from nnactive_server.loop.proposal import read_proposal, write_proposal
 from nnactive_server.query import Proposal, Request, Strategy, merge_candidates
 
 Loops = Sequence[Sequence[LoopPatch]]
+Boxes = Mapping[str, Sequence[Patch]]
+"""By case."""
 
 
 class Cycle:
@@ -37,6 +39,8 @@ class Cycle:
         pool: cases to query from; all by default.
         warm_start: go on from the members of the cycle before.
         label_source: labels for strategies that need them; by default the current prediction.
+        changed: cases whose label maps may differ from what the engine has read, also those that have lost
+            theirs; by default the cases of this cycle's loop file.
         clock: receives progress and time.
 
     Raises:
@@ -53,6 +57,7 @@ class Cycle:
         pool: Sequence[str] | None = None,
         warm_start: bool = False,
         label_source: LabelSource | None = None,
+        changed: Sequence[str] | None = None,
         clock: Clock | None = None,
     ) -> None:
         self.folder = CycleFolder(project.root, request.step)
@@ -60,21 +65,25 @@ class Cycle:
         self._strategy, self._request = strategy, request
         self._clock = clock or Clock()
         self._cases = tuple(pool if pool is not None else project.cases)
-        self._warm_start = warm_start
-        outputs = Outputs(self.folder.members, [self.folder.own])
-        offers = Offers(project, outputs, strategy, request, label_source)
+        self._warm_start, self._changed = warm_start, changed
+        self._outputs = Outputs(self.folder.members, [self.folder.own], project.labels)
+        offers = Offers(project, self._outputs, strategy, request, label_source)
         self._pool = Pool(engine, self.folder, offers, self._clock)
         settings = {"strategy": repr(strategy), "request": asdict(request), "warm_start": warm_start}
         claim(self.folder.settings, settings, {"request": {"overlap": 0.0}})
 
     def run(
-        self, evaluate: Callable[[CycleFolder], None] | None = None, query: bool = True
+        self,
+        evaluate: Callable[[CycleFolder], None] | None = None,
+        query: bool = True,
+        besides: Boxes | None = None,
     ) -> Proposal | None:
         """All stages in order; `evaluate` is called between training and query, on every run.
 
         Args:
             evaluate: may use the trained members in the folder it gets.
             query: False ends the cycle after the evaluation.
+            besides: see `query`.
 
         Returns:
             The proposal, or None without a query.
@@ -87,16 +96,19 @@ class Cycle:
         self.train()
         if evaluate is not None:
             evaluate(self.folder)
-        return self.query() if query else None
+        return self.query(besides) if query else None
 
     def update_labels(self) -> None:
-        """Let the engine prepare the pool and read the label maps this cycle's loop file names."""
+        """Let the engine prepare the pool and read the label maps that are new.
+
+        What it keeps of a label map that is gone stays unused: only cases that have one are trained on.
+        """
         if self.folder.labels.exists():
             return
         with self._clock.measure(self.folder.costs, "label_update"):
             loops = self._loops()
-            new = self._labelled(loops[-1:])
-            self._engine.prepare(sorted({*self._cases, *self._labelled(loops)}))
+            new = self._labelled(loops[-1:]) if self._changed is None else self._with_label(self._changed)
+            self._engine.prepare(sorted({*self._cases, *self._labelled(loops), *new}))
             self._engine.update_labels(new)
         write_json(self.folder.labels, {"cases": new})
 
@@ -117,24 +129,57 @@ class Cycle:
         losses = [loss if math.isfinite(loss) else None for loss in report.losses]
         write_json(self.folder.training, {"iterations": list(report.iterations), "losses": losses})
 
-    def query(self) -> Proposal:
-        """Propose the next patches; strategies that need no model skip the prediction of the pool."""
+    def query(self, besides: Boxes | None = None) -> Proposal:
+        """Propose the next patches; strategies that need no model skip the prediction of the pool.
+
+        Args:
+            besides: further boxes by case that are taken, such as patches people placed since the training
+                began; a query that is made already stays as it is.
+        """
         if not self.folder.queries.exists():
             with self._clock.measure(self.folder.costs, "query"):
-                offers = self._pool.offers(self._cases, annotated_boxes(self._loops()))
-                made = merge_candidates(offers, self._strategy, self._request)
+                taken = _joined(annotated_boxes(self._loops()), besides or {})
+                made = merge_candidates(self._pool.offers(self._cases, taken), self._strategy, self._request)
                 write_proposal(self.folder, made, self._project.geometry)
         proposal = read_proposal(self.folder)
         self._pool.tidy()
         return proposal
+
+    def complete_maps(self, cases: Sequence[str]) -> dict[str, float | None]:
+        """Predict the cases that lack maps, because the query needed none, and store them.
+
+        The maps of the cycle before stay until both the query and the maps of this one are there, in
+        whichever order they are made.
+
+        Args:
+            cases: of the pool.
+
+        Returns:
+            Predicted quality of each case, see `core.mapfiles.read_quality`.
+
+        Raises:
+            LoopError: stored maps are damaged.
+            Cancelled: asked to stop; the cases done so far are on disk.
+        """
+        lacking = [case for case in cases if self._outputs.lacks_maps(case)]
+        for done, case in enumerate(lacking, start=1):
+            self._clock.check()
+            with self._clock.measure(self.folder.costs, "predict"):
+                self._outputs.make_maps(self._engine, case)
+            self._clock.report("predict", done, len(lacking), case)
+        if self.folder.queries.exists():
+            self._pool.tidy()
+        return {case: self._outputs.quality(case) for case in cases}
 
     def _loops(self) -> Loops:
         return loops_before(self._project.root, self.folder.number)
 
     def _labelled(self, loops: Sequence[Sequence[LoopPatch]]) -> list[str]:
         """Cases of these loop files that have a label map: one whose patches were all skipped has none."""
-        named = {patch.case for loop in loops for patch in loop}
-        return sorted(case for case in named if self._project.has_label(case))
+        return self._with_label({patch.case for loop in loops for patch in loop})
+
+    def _with_label(self, cases: Iterable[str]) -> list[str]:
+        return sorted(case for case in cases if self._project.has_label(case))
 
 
 def loops_before(root: Path, number: int) -> Loops:
@@ -158,3 +203,11 @@ def annotated_boxes(loops: Loops) -> dict[str, list[Patch]]:
     for patch in chain.from_iterable(loops):
         boxes.setdefault(patch.case, []).append(patch.patch)
     return boxes
+
+
+def _joined(boxes: Boxes, more: Boxes) -> dict[str, list[Patch]]:
+    """All boxes by case; one that is in both counts once, or it would be taken twice."""
+    return {
+        case: list(dict.fromkeys((*boxes.get(case, ()), *more.get(case, ()))))
+        for case in (*boxes, *(case for case in more if case not in boxes))
+    }

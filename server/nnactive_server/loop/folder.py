@@ -13,6 +13,7 @@ from typing import Any
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.features import Embedding
 from nnactive_server.core.files import read_json, write_json
+from nnactive_server.core.mapfiles import QUERIES, cycle_path
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.outputs import OutputFolder
 
@@ -33,8 +34,8 @@ class CycleFolder:
     """The files of one cycle, in the order in which they appear.
 
     What the members say about the cases of the pool is kept for the newest queried cycle, so that another
-    strategy can be asked without predicting again; when the query of a later cycle is complete, only the
-    maps of the cases this one chose are left.
+    strategy can be asked without predicting again. When the query of a later cycle is complete, only the
+    maps are left of the cases this one chose, and of those of which the later one has none.
 
     Attributes:
         root: the project.
@@ -47,7 +48,7 @@ class CycleFolder:
     @property
     def path(self) -> Path:
         """The folder."""
-        return self.root / f"cycle_{self.number:03d}"
+        return cycle_path(self.root, self.number)
 
     @property
     def settings(self) -> Path:
@@ -82,7 +83,7 @@ class CycleFolder:
     @property
     def queries(self) -> Path:
         """The proposal; with it the cycle is complete."""
-        return self.path / "queries.json"
+        return self.path / QUERIES
 
     @property
     def own(self) -> OutputFolder:
@@ -99,7 +100,7 @@ class CycleFolder:
         return self.path / "candidates" / f"{case}.json"
 
     def maps(self, case: str) -> Path:
-        """Maps of a case; after the query of a later cycle only of cases this one chose."""
+        """Folder with the maps of a case, see `core.mapfiles`; there before they are complete."""
         return self.own.maps(case)
 
     def features(self, case: str, kind: Embedding) -> Path:

@@ -1,4 +1,4 @@
-"""What a cycle's members say about single cases, on disk: maps and features, one file each.
+"""What a cycle's members say about single cases, on disk: maps, and features.
 
 A query ranks by what is read back from these files, never by what was in memory before it was written.
 The maps are stored as float16: half the bytes, and the rounding (11 bits) lies far below what members
@@ -19,18 +19,17 @@ import numpy as np
 from nnactive_server.core.errors import LoopError, QueryError
 from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.files import atomic_path
+from nnactive_server.core.labels import LabelSet
+from nnactive_server.core.mapfiles import MAPS, case_maps, holds_maps, map_path, read_quality, write_quality
 from nnactive_server.core.patch import Index3, index3
+from nnactive_server.core.voxels import VoxelsError, open_voxels, save_voxels
 from nnactive_server.loop.engine import SegmentationEngine
+from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
-
-HALVED = ("predictive_entropy", "mutual_information", "mean_probability")
-"""Maps stored as float16; the expected entropy is what the second leaves of the first."""
 
 SMALL = ("prediction", "predictive_entropy", "mutual_information")
 """Maps a query always gets, for its explanations; the probabilities of all classes only when needed."""
 
-# Higher levels take twice as long for a few percent.
-_LEVEL = 1
 _BROKEN = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
@@ -45,8 +44,8 @@ class OutputFolder:
     path: Path
 
     def maps(self, case: str) -> Path:
-        """Prediction (uint8), entropies (z, y, x) and mean probabilities (C, z, y, x) (float16) of a case."""
-        return self.path / "maps" / f"{case}.npz"
+        """Folder with the maps of a case, see `core.mapfiles`; there before they are complete."""
+        return case_maps(self.path, case)
 
     def features(self, case: str, kind: Embedding) -> Path:
         """Features of a case."""
@@ -59,10 +58,11 @@ class Outputs:
     Args:
         members: the trained ensemble.
         folders: looked through in this order; what is made goes into the last one.
+        labels: classes that the members tell apart.
     """
 
-    def __init__(self, members: Path, folders: Sequence[OutputFolder]) -> None:
-        self._members, self._folders = members, tuple(folders)
+    def __init__(self, members: Path, folders: Sequence[OutputFolder], labels: LabelSet) -> None:
+        self._members, self._folders, self._labels = members, tuple(folders), labels
 
     def lacks_maps(self, case: str) -> bool:
         """Whether the case has to be predicted."""
@@ -73,21 +73,30 @@ class Outputs:
         return self._stored_features(case, kind, cell) is None
 
     def make_maps(self, engine: SegmentationEngine, case: str) -> None:
-        """Predict a case and store its maps.
+        """Predict a case; store its maps and how far the members agree.
 
         Raises:
             QueryError: members that disagree in shape, or are no softmax.
+            LoopError: the disk is full.
         """
-        made = uncertainty_maps(engine.predict(self._members, case), ("prediction", *HALVED), case=case)
-        halved = {name: made.pop(name).astype(np.float16) for name in HALVED}
-        _save(self._folders[-1].maps(case), made | halved, level=_LEVEL)
+        votes = Votes()
+        made = uncertainty_maps(votes.watch(engine.predict(self._members, case)), MAPS, case=case)
+        target = self._folders[-1].maps(case)
+        with _translated():
+            write_quality(target, votes.agreement(self._labels))
+            for name in MAPS:
+                voxels = made.pop(name)
+                save_voxels(
+                    map_path(target, name), voxels if name == "prediction" else voxels.astype(np.float16)
+                )
 
     def make_features(self, engine: SegmentationEngine, case: str, kind: Embedding, cell: Index3) -> None:
         """Compute the features of a case and store them."""
         grid = engine.embed(self._members, case, kind, cell)
         values = np.asarray(grid.values, dtype=np.float32)
         document = {"values": values, "cell": np.array(grid.cell), "shape": np.array(grid.shape)}
-        _save(self._folders[-1].features(case, kind), document)
+        with atomic_path(self._folders[-1].features(case, kind)) as temporary:
+            np.savez(temporary, allow_pickle=False, **document)
 
     def maps(self, case: str, measures: Iterable[str]) -> dict[str, np.ndarray]:
         """Stored maps of a case: those in `SMALL`, the expected entropy, and what `measures` adds.
@@ -97,15 +106,24 @@ class Outputs:
         Raises:
             LoopError: not stored, or damaged.
         """
-        path = self._stored_maps(case)
-        if path is None:
-            raise LoopError(f"{self._folders[0].maps(case)}: these maps were removed meanwhile; ask again")
-        with _reading(path) as stored:
-            maps = {name: stored[name] for name in dict.fromkeys((*SMALL, *measures)) if name in stored}
+        stored = self._existing(case)
+        names = [name for name in dict.fromkeys((*SMALL, *measures)) if name in MAPS]
+        with _translated():
+            maps = {name: open_voxels(map_path(stored, name)).array() for name in names}
         for name in ("predictive_entropy", "mutual_information"):
             maps[name] = maps[name].astype(np.float32)
         left = maps["predictive_entropy"] - maps["mutual_information"]
         return maps | {"expected_entropy": np.maximum(left, 0, out=left)}
+
+    def quality(self, case: str) -> float | None:
+        """Predicted quality of a case, stored with its maps, see `core.mapfiles.read_quality`.
+
+        Raises:
+            LoopError: not stored, or damaged.
+        """
+        stored = self._existing(case)
+        with _translated():
+            return read_quality(stored)
 
     def features(self, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
         """Stored features of a case.
@@ -120,13 +138,14 @@ class Outputs:
         return _read_features(path)
 
     def _stored_maps(self, case: str) -> Path | None:
-        """A file that holds all maps: older versions kept fewer."""
-        for path in (folder.maps(case) for folder in self._folders):
-            if path.exists():
-                with _reading(path) as stored:
-                    if set(stored) >= {"prediction", *HALVED}:
-                        return path
-        return None
+        folders = (folder.maps(case) for folder in self._folders)
+        return next((maps for maps in folders if holds_maps(maps)), None)
+
+    def _existing(self, case: str) -> Path:
+        stored = self._stored_maps(case)
+        if stored is None:
+            raise LoopError(f"{self._folders[0].maps(case)}: these maps were removed meanwhile; ask again")
+        return stored
 
     def _stored_features(self, case: str, kind: Embedding, cell: Index3) -> Path | None:
         """A file whose cells have this size: another patch size needs other cells."""
@@ -138,14 +157,17 @@ class Outputs:
         return None
 
 
-def read_maps(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Prediction (uint8) and predictive entropy (float32, nats) of a case, both (z, y, x).
+def read_maps(maps: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction (uint8) and predictive entropy (float32, nats) of a case, both (z, y, x), from its folder.
 
     Raises:
         LoopError: missing or damaged.
     """
-    with _reading(path) as stored:
-        return stored["prediction"], stored["predictive_entropy"].astype(np.float32)
+    with _translated():
+        prediction, entropy = (
+            open_voxels(map_path(maps, name)).array() for name in ("prediction", "predictive_entropy")
+        )
+    return prediction, entropy.astype(np.float32)
 
 
 def _read_features(path: Path) -> FeatureGrid:
@@ -155,6 +177,14 @@ def _read_features(path: Path) -> FeatureGrid:
             return FeatureGrid(stored["values"], cell, shape)
         except QueryError as problem:
             raise LoopError(f"{path}: {problem}; remove the file and ask again") from problem
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except VoxelsError as problem:
+        raise LoopError(f"{problem}; remove the case's folder and ask again") from problem
 
 
 @contextmanager
@@ -168,15 +198,3 @@ def _reading(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
         raise LoopError(
             f"{path}: not readable ({type(problem).__name__}: {problem}); remove the file and ask again"
         ) from problem
-
-
-def _save(path: Path, arrays: Mapping[str, np.ndarray], level: int = 0) -> None:
-    """What `numpy.savez` writes, with a choice how hard to compress."""
-    method = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
-    with (
-        atomic_path(path) as temporary,
-        zipfile.ZipFile(temporary, "w", method, compresslevel=level or None) as archive,
-    ):
-        for name, array in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as stream:
-                np.lib.format.write_array(stream, array, allow_pickle=False)

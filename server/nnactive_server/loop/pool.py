@@ -12,6 +12,7 @@ import numpy as np
 
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
+from nnactive_server.core.mapfiles import holds_maps
 from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.clock import Clock
@@ -114,7 +115,8 @@ class Pool:
 
         Args:
             cases: the pool.
-            annotated: boxes that nothing may overlap, by case.
+            annotated: boxes that nothing may overlap, by case. Candidates on disk that were made with other
+                boxes are made again.
 
         Raises:
             Cancelled: asked to stop; the cases done so far are on disk.
@@ -130,27 +132,30 @@ class Pool:
         """Remove what is of no more use once this cycle's query is made; see `CycleFolder`."""
         shutil.rmtree(self._folder.candidates("any").parent, ignore_errors=True)
         for number in range(self._folder.number):
-            _reduce(CycleFolder(self._folder.root, number))
+            _reduce(CycleFolder(self._folder.root, number), self._folder)
 
     def _offer(self, case: str, annotated: Sequence[Patch]) -> CaseCandidates:
         path = self._folder.candidates(case)
+        boxes = [[list(box.start), list(box.size)] for box in annotated]
         if path.exists():
-            return CaseCandidates.from_json(read_json(path, LoopError))
+            document = read_json(path, LoopError)
+            if document.get("boxes") == boxes:
+                return CaseCandidates.from_json(document)
         if self._offers.lacks(case):
             with self._clock.measure(self._folder.costs, "predict"):
                 self._offers.complete(self._engine, case)
         with self._clock.measure(self._folder.costs, "query"):
             offer = self._offers.offer(case, annotated)
-            write_json(path, offer.to_json())
+            write_json(path, offer.to_json() | {"boxes": boxes})
         return offer
 
 
-def _reduce(folder: CycleFolder) -> None:
-    """Leave of an older cycle the maps of the cases it chose."""
-    keep = {folder.maps(entry["case"]) for entry in _chosen(folder)}
-    for path in folder.maps("any").parent.glob("*"):
-        if path not in keep:
-            path.unlink()
+def _reduce(folder: CycleFolder, newer: CycleFolder) -> None:
+    """Leave of an older cycle the maps of the cases it chose, and those that a newer one has not made."""
+    chosen = {entry["case"] for entry in _chosen(folder)}
+    for maps in folder.maps("any").parent.glob("*"):
+        if maps.name not in chosen and holds_maps(newer.maps(maps.name)):
+            shutil.rmtree(maps, ignore_errors=True)
     for rest in (folder.own.path / "features", folder.asked.path):
         shutil.rmtree(rest, ignore_errors=True)
 

@@ -138,7 +138,7 @@ class _Question:
     def __init__(
         self, project: RawDataset, folder: CycleFolder, strategy: Strategy, request: Request, monitor: Monitor
     ) -> None:
-        outputs = Outputs(folder.members, [folder.own, folder.asked])
+        outputs = Outputs(folder.members, [folder.own, folder.asked], project.labels)
         self._project, self._monitor = project, monitor
         self._single = Offers(project, outputs, strategy, request)
         self._cases = pool_cases(project)

@@ -14,7 +14,8 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.evaluation.dice import class_means, dice_per_class, mean_dice, pairwise_dice
+from nnactive_server.evaluation.dice import class_means, dice_per_class, mean_dice
+from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
 
 Predict = Callable[[str], Iterator[np.ndarray]]
@@ -77,18 +78,12 @@ def judge_case(members: Iterator[np.ndarray], truth: np.ndarray, labels: LabelSe
         Dice per class name (None where absent from prediction and truth), mean pairwise Dice of the
         members (None for a single one), mean mutual information and predictive entropy in nats.
     """
-    votes: list[np.ndarray] = []
-
-    def watched() -> Iterator[np.ndarray]:
-        for member in members:
-            votes.append(member.argmax(axis=0).astype(np.uint8))
-            yield member
-
-    maps = uncertainty_maps(watched(), ("prediction", "predictive_entropy", "mutual_information"))
+    votes = Votes()
+    maps = uncertainty_maps(votes.watch(members), ("prediction", "predictive_entropy", "mutual_information"))
     dice = dice_per_class(maps["prediction"], truth, labels)
     return {
         "dice": {name: _plain(value) for name, value in zip(labels.classes, dice, strict=True)},
-        "pairwise_dice": _plain(pairwise_dice(votes, labels)),
+        "pairwise_dice": _plain(votes.agreement(labels)),
         "mean_mutual_information": float(maps["mutual_information"].mean()),
         "mean_predictive_entropy": float(maps["predictive_entropy"].mean()),
     }

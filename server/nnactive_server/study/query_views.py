@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from nnactive_server.core.mapfiles import holds_maps
 from nnactive_server.dataset import RawDataset
 from nnactive_server.evaluation.views import query_view
 from nnactive_server.loop import CycleFolder, read_maps
@@ -26,7 +27,7 @@ def save_views(
     """
     missing = [query for query in queries if not view_path(folder, query).exists()]
     for case, group in groupby(sorted(missing, key=lambda q: q.case), key=lambda q: q.case):
-        if not folder.maps(case).exists():
+        if not holds_maps(folder.maps(case)):
             continue
         prediction, heat = read_maps(folder.maps(case))
         image, label = project.read_image(case), truth(case)

@@ -12,7 +12,7 @@ from nnactive_server.api.replies import JobOut
 from nnactive_server.api.server import Here, Server
 from nnactive_server.api.views import job_out
 from nnactive_server.core.errors import Conflict
-from nnactive_server.store import Job
+from nnactive_server.store import Job, JobState
 
 router = APIRouter(prefix="/v1", tags=["training"])
 
@@ -63,6 +63,10 @@ def resume(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Respons
 
 
 def _begin(server: Server, project: str, number: int) -> Job:
+    """A job for a training: the one that was stopped before, when nothing has changed since, or a new one."""
+    stopped = _stopped(server, project, number)
+    if stopped is not None:
+        return server.store.jobs.resume(stopped.id)
     try:
         return server.store.jobs.enqueue(project, CYCLE, {"cycle": number})
     except Conflict as conflict:
@@ -71,6 +75,18 @@ def _begin(server: Server, project: str, number: int) -> Job:
         raise Problem(
             409, "running", "A training of this project goes on already.", current=shown
         ) from conflict
+
+
+def _stopped(server: Server, project: str, number: int) -> Job | None:
+    jobs = [
+        job for job in server.store.jobs.list(project) if job.kind == CYCLE and job.params["cycle"] == number
+    ]
+    if not jobs or jobs[-1].state not in (JobState.CANCELLED, JobState.FAILED):
+        return None
+    began = jobs[-1].created
+    answered = any(one.at > began for one in server.store.answers.current(project))
+    changed = server.store.projects.get(project).changed > began
+    return None if answered or changed else jobs[-1]
 
 
 def _shown(server: Server, job: Job) -> JobOut:

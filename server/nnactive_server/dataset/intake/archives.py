@@ -21,6 +21,16 @@ _END = struct.Struct("<4s4H2LH")  # end of central directory: magic, disks, entr
 _LOCATOR = 20  # bytes before it, where a 64-bit archive says so
 _ENTRY = 46 + 512  # bytes of a directory entry with a long name
 _ENCRYPTED = 0x1
+_MALFORMED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    struct.error,
+)
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
@@ -36,8 +46,19 @@ def unpacked(path: Path, folder: Path, limits: IntakeLimits) -> Iterator[list[Pa
     Raises:
         DatasetError: damaged, encrypted, too large, or holding folders, links or paths.
     """
-    _check_directory(path, limits)
-    prefix, files = secrets.token_hex(8), list[Path]()
+    files: list[Path] = []
+    try:
+        _check_directory(path, limits)
+        _unpack(path, folder, limits, files)
+        yield files
+    finally:
+        for file in files:
+            file.unlink(missing_ok=True)
+
+
+def _unpack(path: Path, folder: Path, limits: IntakeLimits, files: list[Path]) -> None:
+    """Unpack all files; each is in `files` as soon as it may exist."""
+    prefix = secrets.token_hex(8)
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
@@ -45,12 +66,8 @@ def unpacked(path: Path, folder: Path, limits: IntakeLimits) -> Iterator[list[Pa
             for number, member in enumerate(members):
                 files.append(folder / f"{prefix}-{number:04d}.dcm")
                 _extract(archive, member, files[-1])
-        yield files
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, struct.error):
+    except _MALFORMED:
         raise DatasetError("a damaged zip archive; pack it again") from None
-    finally:
-        for file in files:
-            file.unlink(missing_ok=True)
 
 
 def _check_directory(path: Path, limits: IntakeLimits) -> None:
@@ -78,6 +95,8 @@ def _check(members: list[zipfile.ZipInfo], packed: int, limits: IntakeLimits) ->
         raise DatasetError(f"a zip that unpacks to more than {limits.ratio} times its size; pack it again")
     for number, member in enumerate(members, start=1):
         what = f"file {number} of the zip"
+        if not 0 <= member.header_offset < packed:
+            raise zipfile.BadZipFile
         kind = stat.S_IFMT(member.external_attr >> 16)
         if member.is_dir() or any(sign in member.orig_filename for sign in "/\\:\0"):
             raise DatasetError(f"{what} lies in a folder; pack the slices themselves, without their folder")
