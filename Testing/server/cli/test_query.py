@@ -63,13 +63,14 @@ def test_the_document_can_be_kept(ask, tmp_path):
 
 def test_a_cycle_without_stored_maps_is_predicted_with_progress(simulated, ask):
     maps = simulated[0] / "cycle_000" / "maps"
-    hidden = sorted(maps.iterdir())[0]
+    case = sorted(maps.iterdir())[0]
+    hidden = case / "prediction.b2nd"
     kept = hidden.read_bytes()
     hidden.unlink()
     try:
         said = ask("--strategy", "bald", "--cycle", 0, "--json")
         assert json.loads(said.stdout)["computed_cases"] == 1
-        assert f"predict: 1 of 1, {hidden.stem}" in said.stderr
+        assert f"predict: 1 of 1, {case.name}" in said.stderr
         assert not hidden.exists()
     finally:
         hidden.write_bytes(kept)

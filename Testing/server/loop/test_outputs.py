@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import zipfile
-
 import numpy as np
 import pytest
 
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.features import Embedding
+from nnactive_server.core.mapfiles import MAPS, holds_maps, map_path, read_quality
+from nnactive_server.core.voxels import open_voxels, save_voxels
+from nnactive_server.evaluation import pairwise_dice
 from nnactive_server.loop import read_maps
 from nnactive_server.loop.outputs import OutputFolder, Outputs
+from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
+from testkit.numpy_engine import LABELS
 
 CELL = (3, 4, 5)
 
@@ -26,7 +29,7 @@ def trained(bench):
 
 @pytest.fixture
 def outputs(trained):
-    return Outputs(trained.members, [trained.own])
+    return Outputs(trained.members, [trained.own], LABELS)
 
 
 def test_stored_maps_differ_from_the_computed_ones_by_rounding_only(bench, trained, outputs):
@@ -45,12 +48,10 @@ def test_stored_maps_differ_from_the_computed_ones_by_rounding_only(bench, train
 
 def test_expected_entropy_is_the_difference_never_below_zero(bench, trained, outputs):
     outputs.make_maps(bench.engine, "case_0")
-    path = trained.maps("case_0")
-    with np.load(path) as stored:
-        arrays = dict(stored)
-    arrays["mutual_information"] = arrays["predictive_entropy"] + np.float16(0.5)
-    arrays["mutual_information"][0] = 0
-    np.savez(path, **arrays)
+    entropy = open_voxels(map_path(trained.maps("case_0"), "predictive_entropy")).array()
+    information = entropy + np.float16(0.5)
+    information[0] = 0
+    save_voxels(map_path(trained.maps("case_0"), "mutual_information"), information)
     maps = outputs.maps("case_0", ())
     assert (maps["expected_entropy"][1:] == 0).all()
     np.testing.assert_array_equal(maps["expected_entropy"][0], maps["predictive_entropy"][0])
@@ -86,26 +87,28 @@ def test_cells_of_another_size_have_to_be_computed(bench, outputs):
 
 def test_the_first_folder_is_read_first_and_the_last_one_written(bench, trained, tmp_path):
     extra = OutputFolder(tmp_path / "extra")
-    both = Outputs(trained.members, [trained.own, extra])
+    both = Outputs(trained.members, [trained.own, extra], LABELS)
     both.make_maps(bench.engine, "case_0")
-    assert extra.maps("case_0").exists()
+    assert holds_maps(extra.maps("case_0"))
     assert not trained.maps("case_0").exists()
-    Outputs(trained.members, [trained.own]).make_maps(bench.engine, "case_0")
-    extra.maps("case_0").write_bytes(b"damaged, and not looked at")
+    Outputs(trained.members, [trained.own], LABELS).make_maps(bench.engine, "case_0")
+    map_path(extra.maps("case_0"), "prediction").write_bytes(b"damaged, and not looked at")
     assert both.maps("case_0", ())
 
 
 def test_a_damaged_file_is_named(bench, trained, outputs):
     outputs.make_maps(bench.engine, "case_0")
-    path = trained.maps("case_0")
+    path = map_path(trained.maps("case_0"), "predictive_entropy")
     path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(LoopError, match=r"case_0\.npz: not readable"):
+    with pytest.raises(LoopError, match=r"case_0/predictive_entropy\.b2nd: not readable.*ask again"):
         outputs.maps("case_0", ())
+    with pytest.raises(LoopError, match=r"case_0/predictive_entropy\.b2nd"):
+        read_maps(trained.maps("case_0"))
     path.unlink()
-    with pytest.raises(LoopError, match=r"case_0\.npz"):
+    with pytest.raises(LoopError, match=r"case_0.*removed meanwhile"):
         outputs.maps("case_0", ())
-    with pytest.raises(LoopError, match=r"case_0\.npz"):
-        read_maps(path)
+    with pytest.raises(LoopError, match=r"case_0.*removed meanwhile"):
+        read_maps(trained.maps("case_0"))
 
 
 def test_features_that_are_not_finite_are_refused_by_name(bench, trained, outputs):
@@ -120,20 +123,44 @@ def test_features_that_are_not_finite_are_refused_by_name(bench, trained, output
         outputs.features("case_1", kind, CELL)
 
 
-def test_maps_are_stored_small(bench, trained, outputs):
+@pytest.mark.parametrize("name", [*(f"{name}.b2nd" for name in MAPS), "quality.json"])
+def test_maps_count_as_missing_until_all_files_are_there(bench, trained, outputs, name):
     outputs.make_maps(bench.engine, "case_0")
-    with zipfile.ZipFile(trained.maps("case_0")) as archive:
-        assert {entry.compress_type for entry in archive.infolist()} == {zipfile.ZIP_DEFLATED}
-
-
-def test_maps_of_an_older_version_that_lack_a_measure_count_as_missing(bench, trained, outputs):
-    outputs.make_maps(bench.engine, "case_0")
-    path = trained.maps("case_0")
-    with np.load(path) as stored:
-        fewer = {name: stored[name] for name in ("prediction", "predictive_entropy")}
-    np.savez(path, **fewer)
+    before = outputs.maps("case_0", MAPS)
+    (trained.maps("case_0") / name).unlink()
     assert outputs.lacks_maps("case_0")
-    beside = Outputs(trained.members, [trained.own, trained.asked])
+    beside = Outputs(trained.members, [trained.own, trained.asked], LABELS)
     beside.make_maps(bench.engine, "case_0")
-    assert set(beside.maps("case_0", ("mean_probability",))) >= {"mutual_information", "mean_probability"}
+    assert beside.maps("case_0", MAPS).keys() == before.keys()
     assert outputs.lacks_maps("case_0")  # what the cycle itself keeps is left as it is
+    outputs.make_maps(bench.engine, "case_0")
+    for key, voxels in outputs.maps("case_0", MAPS).items():
+        np.testing.assert_array_equal(voxels, before[key])
+
+
+def test_the_predicted_quality_is_the_members_agreement(bench, trained, outputs):
+    outputs.make_maps(bench.engine, "case_0")
+    votes = [member.argmax(axis=0) for member in bench.engine.predict(trained.members, "case_0")]
+    expected = pairwise_dice(votes, LABELS)
+    assert 0 < expected < 1
+    assert outputs.quality("case_0") == expected == read_quality(trained.maps("case_0"))
+
+
+def test_a_single_member_and_pure_background_have_no_quality():
+    empty, one = np.zeros((2, 3, 4, 4, 4))
+    empty[0], one[1] = 1, 1
+    for members, expected in (([one], None), ([empty, empty], None), ([one, one], 1), ([one, empty], 0)):
+        votes = Votes()
+        for seen, given in zip(votes.watch(members), members, strict=True):
+            assert seen is given
+        agreement = votes.agreement(LABELS)
+        assert np.isnan(agreement) if expected is None else agreement == expected
+
+
+def test_quality_without_maps_or_damaged_is_named(bench, trained, outputs):
+    with pytest.raises(LoopError, match="case_0.*removed meanwhile"):
+        outputs.quality("case_0")
+    outputs.make_maps(bench.engine, "case_0")
+    (trained.maps("case_0") / "quality.json").write_text('{"pairwise_dice": "high"}')
+    with pytest.raises(LoopError, match=r"quality\.json.*pairwise_dice"):
+        outputs.quality("case_0")

@@ -16,9 +16,9 @@ from typing import Any
 
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Patch
-from nnactive_server.dataset import RawDataset
+from nnactive_server.dataset import RawDataset, read_loops
 from nnactive_server.jobs.beginning import Plan, begin
-from nnactive_server.jobs.layout import project_root
+from nnactive_server.jobs.layout import model_name, project_root
 from nnactive_server.jobs.materialise import materialise
 from nnactive_server.jobs.projects_on_disk import open_project
 from nnactive_server.jobs.reporting import JobContext, JobMonitor
@@ -104,7 +104,7 @@ class _Run:
         cycle.update_labels()
         cycle.train()
         judged = cross_validate(self._folder, project, engine, self._clock)
-        proposal = cycle.query(besides=self._boxes())
+        proposal = cycle.query(besides=self._placed_since())
         quality = cycle.complete_maps(sorted(learned["cases"]))
         self._propose(project, proposal)
         return self._result(learned, judged, proposal, quality)
@@ -126,12 +126,14 @@ class _Run:
         )
         return learned
 
-    def _boxes(self) -> dict[str, list[Patch]]:
-        """All boxes of the project by case name, also those that were placed since the cycle began."""
+    def _placed_since(self) -> dict[str, list[Patch]]:
+        """Boxes by case name that no loop file tells of, because they were placed when the cycle had begun."""
+        told = {(patch.case, patch.patch) for loop in read_loops(self._folder.root) for patch in loop}
         names = {case.id: case.name for case in self._store.cases.list(self._project.id)}
         boxes: dict[str, list[Patch]] = {}
         for patch in self._store.patches.list(self._project.id):
-            boxes.setdefault(names[patch.case], []).append(patch.box)
+            if (names[patch.case], patch.box) not in told:
+                boxes.setdefault(names[patch.case], []).append(patch.box)
         return boxes
 
     def _propose(self, project: RawDataset, proposal: Proposal) -> None:
@@ -163,11 +165,6 @@ class _Run:
             "missing": proposal.missing,
             "shortages": [asdict(shortage) for shortage in proposal.shortages],
         }
-
-
-def model_name(number: int) -> str:
-    """Version of the model that a training made."""
-    return f"cycle-{number:03d}"
 
 
 def explanation(query: Query, project: RawDataset) -> dict[str, Any]:

@@ -22,3 +22,8 @@ def job_log(data: Path, job: str) -> Path:
 def supervisor_lock(data: Path) -> Path:
     """File that the one supervisor of a data folder keeps locked."""
     return data / LOCK
+
+
+def model_name(cycle: int) -> str:
+    """Version of the model that a cycle (from 0) trained."""
+    return f"cycle-{cycle:03d}"

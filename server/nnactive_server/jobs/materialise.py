@@ -15,10 +15,12 @@ import numpy as np
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
+from nnactive_server.core.mapfiles import holds_maps, map_path
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.voxels import open_voxels
 from nnactive_server.dataset import RawDataset, loop_path, read_loop, rebuild_label, write_loop
 from nnactive_server.jobs.snapshot import Snapshot, read_answer, take_snapshot
-from nnactive_server.loop import CycleFolder, read_maps
+from nnactive_server.loop import CycleFolder
 from nnactive_server.loop.crossval import before_training
 from nnactive_server.store import Blobs, Store
 
@@ -133,7 +135,10 @@ class _Writer:
 
         def prediction(case: str) -> np.ndarray | None:
             self._monitor.check()
-            return read_maps(maps(case))[0] if maps(case).exists() else None
+            if not holds_maps(maps(case)):
+                return None
+            found: np.ndarray = open_voxels(map_path(maps(case), "prediction")).array()
+            return found
 
         return before_training(prediction, new, self.project.labels)
 

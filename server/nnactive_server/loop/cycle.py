@@ -17,7 +17,7 @@ from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.folder import CycleFolder, claim
 from nnactive_server.loop.outputs import Outputs
 from nnactive_server.loop.pool import LabelSource, Offers, Pool
-from nnactive_server.loop.proposal import read_proposal, write_proposal
+from nnactive_server.loop.proposal import read_proposal, write_besides, write_proposal
 from nnactive_server.query import Proposal, Request, Strategy, merge_candidates
 
 Loops = Sequence[Sequence[LoopPatch]]
@@ -138,7 +138,8 @@ class Cycle:
         """
         if not self.folder.queries.exists():
             with self._clock.measure(self.folder.costs, "query"):
-                taken = _joined(annotated_boxes(self._loops()), besides or {})
+                write_besides(self.folder, besides or {})
+                taken = joined(annotated_boxes(self._loops()), besides or {})
                 made = merge_candidates(self._pool.offers(self._cases, taken), self._strategy, self._request)
                 write_proposal(self.folder, made, self._project.geometry)
         proposal = read_proposal(self.folder)
@@ -205,9 +206,11 @@ def annotated_boxes(loops: Loops) -> dict[str, list[Patch]]:
     return boxes
 
 
-def _joined(boxes: Boxes, more: Boxes) -> dict[str, list[Patch]]:
-    """All boxes by case; one that is in both counts once, or it would be taken twice."""
-    return {
-        case: list(dict.fromkeys((*boxes.get(case, ()), *more.get(case, ()))))
-        for case in (*boxes, *(case for case in more if case not in boxes))
-    }
+def joined(boxes: Boxes, more: Boxes) -> dict[str, list[Patch]]:
+    """All boxes by case; one that is in both counts once, or its voxels would be taken twice."""
+    cases = dict.fromkeys((*boxes, *more))
+    return {case: [*boxes.get(case, ()), *_new(more.get(case, ()), boxes.get(case, ()))] for case in cases}
+
+
+def _new(more: Sequence[Patch], known: Sequence[Patch]) -> list[Patch]:
+    return [box for box in dict.fromkeys(more) if box not in known]

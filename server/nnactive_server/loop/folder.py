@@ -76,6 +76,11 @@ class CycleFolder:
         return self.path / "training.json"
 
     @property
+    def besides(self) -> Path:
+        """Boxes the query kept free besides those of the loop files, if there were any."""
+        return self.path / "besides.json"
+
+    @property
     def shortages(self) -> Path:
         """How many patches were asked for, and which groups fell short."""
         return self.path / "shortages.json"

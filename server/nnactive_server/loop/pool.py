@@ -139,8 +139,9 @@ class Pool:
         boxes = [[list(box.start), list(box.size)] for box in annotated]
         if path.exists():
             document = read_json(path, LoopError)
+            found = CaseCandidates.from_json(document)
             if document.get("boxes") == boxes:
-                return CaseCandidates.from_json(document)
+                return found
         if self._offers.lacks(case):
             with self._clock.measure(self._folder.costs, "predict"):
                 self._offers.complete(self._engine, case)

@@ -55,6 +55,28 @@ def read_proposal(folder: CycleFolder) -> Proposal:
         ) from problem
 
 
+def write_besides(folder: CycleFolder, boxes: Mapping[str, Sequence[Patch]]) -> None:
+    """Write down which boxes, by case, a query kept free besides those of the loop files."""
+    if boxes or folder.besides.exists():
+        plain = {case: [[patch.start, patch.size] for patch in patches] for case, patches in boxes.items()}
+        write_json(folder.besides, plain)
+
+
+def read_besides(folder: CycleFolder) -> dict[str, list[Patch]]:
+    """Read what `write_besides` wrote; nothing when there is no file.
+
+    Raises:
+        LoopError: malformed.
+    """
+    if not folder.besides.exists():
+        return {}
+    document = read_json(folder.besides, LoopError)
+    try:
+        return {case: [Patch(*box) for box in boxes] for case, boxes in document.items()}
+    except (TypeError, ValueError, AttributeError) as problem:
+        raise LoopError(f"{folder.besides}: no valid boxes ({problem})") from problem
+
+
 def query_entry(query: Query, geometry: Geometry) -> dict[str, Any]:
     """A query as in `queries.json`: plain values, with the world position of its first voxel (mm, LPS)."""
     return {

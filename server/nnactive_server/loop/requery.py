@@ -21,13 +21,13 @@ from nnactive_server.core.files import read_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import RawDataset
-from nnactive_server.loop.cycle import annotated_boxes, loops_before
+from nnactive_server.loop.cycle import annotated_boxes, joined, loops_before
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.export import WORK, latest_members
 from nnactive_server.loop.folder import RUN, BusyProject, CycleFolder, pool_cases, project_lock
 from nnactive_server.loop.outputs import Outputs
 from nnactive_server.loop.pool import Offers
-from nnactive_server.loop.proposal import query_entry, shortage_entries
+from nnactive_server.loop.proposal import query_entry, read_besides, shortage_entries
 from nnactive_server.query import (
     CaseCandidates,
     Proposal,
@@ -142,7 +142,8 @@ class _Question:
         self._project, self._monitor = project, monitor
         self._single = Offers(project, outputs, strategy, request)
         self._cases = pool_cases(project)
-        self._annotated = annotated_boxes(loops_before(project.root, folder.number))
+        shown = annotated_boxes(loops_before(project.root, folder.number))
+        self._annotated = joined(shown, read_besides(folder))
 
     def missing(self) -> list[str]:
         """Cases for which something has to be computed."""
