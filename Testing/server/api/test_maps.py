@@ -58,9 +58,7 @@ def test_boxes_of_maps_are_those_parts(live, ann, project, case):
     np.testing.assert_array_equal(ann.prediction(case.id, box).values, made["prediction"][box.slices])
 
 
-@pytest.mark.parametrize(
-    "name", ["expected", "class-3", "class-", "class--1", "class-1e9", "maps"]
-)
+@pytest.mark.parametrize("name", ["expected", "class-3", "class-", "class--1", "class-1e9", "maps"])
 def test_unknown_maps_are_named(live, ann, project, case, name):
     leave_maps(live, project, case, 0)
     with pytest.raises(NotFoundOnServer) as unknown:

@@ -127,11 +127,13 @@ class _Run:
         return learned
 
     def _placed_since(self) -> dict[str, list[Patch]]:
-        """Boxes by case name that no loop file tells of, because they were placed when the cycle had begun."""
+        """Boxes by case name that no loop file tells of: they were placed when the cycle had begun."""
         told = {(patch.case, patch.patch) for loop in read_loops(self._folder.root) for patch in loop}
+        patches = self._store.patches.list(self._project.id)
+        # Read after the patches: it must know the cases of them all.
         names = {case.id: case.name for case in self._store.cases.list(self._project.id)}
         boxes: dict[str, list[Patch]] = {}
-        for patch in self._store.patches.list(self._project.id):
+        for patch in patches:
             if (names[patch.case], patch.box) not in told:
                 boxes.setdefault(names[patch.case], []).append(patch.box)
         return boxes

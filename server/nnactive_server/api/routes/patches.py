@@ -26,9 +26,10 @@ router = APIRouter(prefix="/v1", tags=["patches"])
 @router.get("/projects/{project}/queries")
 def current_batch(project: str, server: Here, caller: Viewer) -> BatchOut:
     """The newest cycle's patches in the order of their ranks."""
-    cycle = server.store.patches.newest_cycle(project) or 0
-    patches = server.store.patches.list(project, cycle=cycle)
     known = learning(server.store, project)
+    # A query that found no room leaves no patches, and its batch is the current one nevertheless.
+    cycle = max(server.store.patches.newest_cycle(project) or 0, known.next_training)
+    patches = server.store.patches.list(project, cycle=cycle)
     return BatchOut(
         cycle=cycle,
         model=known.model,
