@@ -86,7 +86,7 @@ def test_a_box_of_one_class_is_read_from_four_axes(tmp_path):
 def test_boxes_with_gaps_or_too_few_axes_are_refused(stored):
     with pytest.raises(ValueError, match="step 1"):
         open_voxels(stored).read((slice(0, 4, 2), slice(3), slice(3)))
-    with pytest.raises(ValueError, match="shorter"):
+    with pytest.raises(ValueError, match="longer than"):
         open_voxels(stored).read((slice(3), slice(3)))
 
 
@@ -151,11 +151,11 @@ def test_damage_is_told_and_never_read(stored, noise, tmp_path, seed):
 
 def test_damage_outside_a_box_does_not_matter(stored, noise, tmp_path):
     whole = bytearray(stored.read_bytes())
-    whole[len(whole) // 2] ^= 1
+    whole[len(whole) * 9 // 10] ^= 1
     (tmp_path / "a.b2nd").write_bytes(whole)
     read = open_voxels(tmp_path / "a.b2nd")
     np.testing.assert_array_equal(read.read((slice(2), slice(9), slice(9))), noise[:2, :9, :9])
-    with pytest.raises(VoxelsError, match="chunk . has another checksum"):
+    with pytest.raises(VoxelsError, match=r"chunk \d has another checksum"):
         read.array()
 
 

@@ -158,7 +158,7 @@ def test_a_single_member_and_pure_background_have_no_quality():
 
 
 def test_quality_without_maps_or_damaged_is_named(bench, trained, outputs):
-    with pytest.raises(LoopError, match="case_0.*removed meanwhile"):
+    with pytest.raises(LoopError, match=r"case_0.*removed meanwhile"):
         outputs.quality("case_0")
     outputs.make_maps(bench.engine, "case_0")
     (trained.maps("case_0") / "quality.json").write_text('{"pairwise_dice": "high"}')

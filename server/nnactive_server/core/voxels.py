@@ -29,6 +29,8 @@ _BLOCK = (8, 64, 64)
 # Higher levels take twice as long for a few percent.
 _LEVEL = 1
 _SUMS = "crc32"
+# What Blosc2, its metadata's decoder and numpy raise on damaged files.
+_BROKEN = (RuntimeError, ValueError, TypeError, LookupError, SyntaxError, OSError)
 
 
 class VoxelsError(NNActiveError):
@@ -73,7 +75,7 @@ class VoxelFile:
         try:
             self._verify(blosc2.get_slice_nchunks(self._array, part))
             voxels: np.ndarray = self._array[part]
-        except (RuntimeError, ValueError) as problem:
+        except _BROKEN as problem:
             raise _damaged(self.path, problem) from problem
         return voxels
 
@@ -137,7 +139,7 @@ def open_voxels(path: Path) -> VoxelFile:
         return VoxelFile(path, tuple(stored.shape), stored.dtype, stored, sums)
     except FileNotFoundError:
         raise NotStored(f"{path}: no such file, or removed meanwhile") from None
-    except (RuntimeError, ValueError, TypeError, KeyError, OSError) as problem:
+    except _BROKEN as problem:
         if not path.exists():
             raise NotStored(f"{path}: removed meanwhile") from problem
         raise _damaged(path, problem) from problem

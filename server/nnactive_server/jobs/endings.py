@@ -14,7 +14,7 @@ from nnactive_server.store.jobs import JobState
 
 OUT_OF_MEMORY = (
     "out of memory: choose a smaller profile or batch size, train fewer members, or stop other work on this "
-    "machine or GPU; then resume"
+    "machine or GPU; then start the training again"
 )
 DISK_FULL = "disk is full: free some space, then resume"
 _NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "can't allocate memory", "bad_alloc")
