@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from nnactive_server.store import Store
-from testkit.small_case import BOX, crop
 from NNActiveLogic.client.answers import Answer, Kind, Reason
 from NNActiveLogic.client.errors import Conflict, Forbidden, NotFoundOnServer, Refused
+from testkit.small_case import BOX, crop
 
 
 def labelled(value=1, **more):
@@ -170,7 +170,7 @@ def test_an_answer_ends_its_lease(ann, ben, patch):
     assert ben.lease(patch.id).lease.mine
 
 
-def test_two_readers_are_compared_where_both_are_sure(people, project, patch):
+def test_two_readers_are_compared_where_both_are_sure(people, patch):
     ann, ben, reviewer = people["ann"], people["ben"], people["rev"]
     ann.annotate(patch.id, labelled(1), 0)
     other = crop(1)

@@ -1,13 +1,16 @@
 """Arrays on the wire: boxes, ranges, ETags, several encodings."""
 
+import asyncio
 import gzip
 import json
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from starlette.requests import Request
 
 from nnactive_server.api import voxels
+from nnactive_server.api.crowd import Crowd
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.voxels import RawFile, Source, box_of
 from nnactive_server.core.geometry import Geometry
@@ -26,22 +29,16 @@ def source(tmp_path):
     return Source(RawFile(path, SHAPE, np.dtype("<i2"), 7), GRID, "tag"), values
 
 
+@dataclass
 class Anybody:
-    id = "me"
+    id: str = "me"
 
 
-class Unlimited:
-    def check(self, caller):
-        pass
+@dataclass
+class Sender:
+    """What sending needs of a server."""
 
-    def one_more(self, caller):
-        import contextlib
-
-        return contextlib.nullcontext()
-
-
-class Fake:
-    transfers = Unlimited()
+    transfers: Crowd
 
 
 def ask(source, box=None, client="10.0.0.1", **headers):
@@ -50,10 +47,9 @@ def ask(source, box=None, client="10.0.0.1", **headers):
     request = Request(
         {"type": "http", "headers": given, "client": (client, 1), "caller": Anybody(), "query_string": b""}
     )
-    reply = voxels.send(Fake(), request, source, box or Patch((0, 0, 0), SHAPE))
+    reply = voxels.send(Sender(Crowd(9, 9, "wait")), request, source, box or Patch((0, 0, 0), SHAPE))
     if hasattr(reply, "body"):
         return reply.status_code, reply.headers, reply.body
-    import asyncio
 
     async def collect():
         return b"".join([piece async for piece in reply.body_iterator])

@@ -8,10 +8,10 @@ import pytest
 import requests
 import SimpleITK as sitk
 
-from NNActiveLogic.client.errors import Conflict, Forbidden, NotFoundOnServer, Refused
-from NNActiveLogic.client.values import Box, Label
 from nnactive_server.dataset import RawDataset
 from nnactive_server.store import Store
+from NNActiveLogic.client.errors import Conflict, Forbidden, NotFoundOnServer, Refused
+from NNActiveLogic.client.values import Box, Label
 from testkit.small_case import make_image
 
 PATIENT = b"Doe^Jane"
@@ -105,7 +105,7 @@ def test_impossible_sizes_are_refused(live, size):
 def test_nobody_sends_a_file_twice(ann, ben, project, image):
     first = ann.add_case(project.id, [ann.upload(image[0])], "one")
     sent = []
-    ben.upload(image[0], progress=lambda done, total: sent.append(done))
+    ben.upload(image[0], progress=lambda done, _: sent.append(done))
     assert len(sent) <= 1  # only told that all is there
     second = ben.add_case(project.id, [ben.upload(image[0])], "two")
     np.testing.assert_array_equal(ann.image(first.id).values, ann.image(second.id).values)

@@ -192,8 +192,9 @@ def test_a_fault_of_ours_is_numbered_and_says_nothing_else(tmp_path, caplog):
         app.add_api_route("/v1/broken", broken)
         headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {secret}".encode())]
         scope = {
-            "type": "http", "method": "GET", "path": "/v1/broken", "raw_path": b"/v1/broken", "query_string": b"",
-            "headers": headers, "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http",
+            "type": "http", "method": "GET", "path": "/v1/broken", "raw_path": b"/v1/broken",
+            "query_string": b"", "headers": headers,
+            "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2), "scheme": "http",
             "http_version": "1.1", "root_path": "", "asgi": {"version": "3.0"},
         }  # fmt: skip
         with pytest.raises(ZeroDivisionError):  # for the log of whoever runs the server

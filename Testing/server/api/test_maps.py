@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from NNActiveLogic.client.answers import Answer, Kind
-from NNActiveLogic.client.errors import NotFoundOnServer
-from NNActiveLogic.client.values import Box
 from nnactive_server.core.files import write_json
 from nnactive_server.core.mapfiles import QUERIES, cycle_path, map_folder, map_path, write_quality
 from nnactive_server.core.voxels import save_voxels
+from NNActiveLogic.client.answers import Answer, Kind
+from NNActiveLogic.client.errors import NotFoundOnServer
+from NNActiveLogic.client.values import Box
 from testkit.small_case import BOX, crop
 
 SHAPE = (12, 20, 24)

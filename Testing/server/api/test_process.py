@@ -83,11 +83,11 @@ def test_a_port_in_use_is_named(tmp_path):
 
 
 def test_a_server_ends_in_order_while_somebody_waits_for_events(tmp_path):
-    with LiveServer(tmp_path / "data") as server:
-        with server.call("GET", "/v1/events/stream", stream=True) as reply:
-            lines = reply.iter_lines(chunk_size=1)
-            next(lines)
-            assert server.stop() == 0
+    server = LiveServer(tmp_path / "data").start()
+    with server.call("GET", "/v1/events/stream", stream=True) as reply:
+        lines = reply.iter_lines(chunk_size=1)
+        next(lines)
+        assert server.stop() == 0
     assert "Traceback" not in server.log()
     assert not (server.data / "server.json").exists()
 

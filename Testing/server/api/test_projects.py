@@ -75,7 +75,8 @@ def test_statistics_begin_empty(ann, project):
     assert found.cost["patches"] == 0
 
 
-def test_sizes_that_somebody_measured_give_a_patch_size(live, ann, project, case):
+@pytest.mark.usefixtures("case")
+def test_sizes_that_somebody_measured_give_a_patch_size(live, project):
     body = {"boxes": {"organ": [[12.0, 9.0, 4.0], [15.0, 9.0, 4.0], [12.0, 12.0, 4.0]]}}
     reply = live.call("POST", f"/v1/projects/{project.id}/suggestion", json=body)
     assert reply.status_code == 200, reply.text
@@ -84,6 +85,7 @@ def test_sizes_that_somebody_measured_give_a_patch_size(live, ann, project, case
     assert found["reasons"]["patch_size"]
 
 
-def test_sizes_of_unknown_classes_are_refused(live, project, case):
+@pytest.mark.usefixtures("case")
+def test_sizes_of_unknown_classes_are_refused(live, project):
     body = {"boxes": {"spleen": [[12.0, 9.0, 4.0]]}}
     assert live.call("POST", f"/v1/projects/{project.id}/suggestion", json=body).status_code == 422

@@ -45,8 +45,8 @@ def test_a_route_is_open_to_its_role_and_closed_to_lower_ones(live, method, rout
     assert reply.status_code == 401
 
 
-@pytest.mark.parametrize(("method", "route"), [r for r in ROUTES if r[0] in CHANGING])
-def test_viewers_change_nothing(method, route):
+@pytest.mark.parametrize("route", [route for method, route in ROUTES if method in CHANGING])
+def test_viewers_change_nothing(route):
     if route.path.endswith("/suggestion"):
         return  # answers a question
     assert needed(route).covers(Role.ANNOTATOR)

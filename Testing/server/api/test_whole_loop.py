@@ -1,13 +1,13 @@
-"""The main job, over HTTP: from an empty server to a second and third batch, with real nnU-Net on tiny nets."""
+"""The main job, over HTTP: from an empty server to further batches, with real nnU-Net on tiny nets."""
 
 import numpy as np
 import pytest
 
+from nnactive_server.dataset import RawDataset, read_loops
+from nnactive_server.store import Store
 from NNActiveLogic.client.answers import Answer, Kind
 from NNActiveLogic.client.errors import Conflict
 from NNActiveLogic.client.values import Box, Label
-from nnactive_server.dataset import RawDataset, read_loops
-from nnactive_server.store import Store
 from testkit.numpy_engine import make_source
 
 PATCH = [4, 4, 4]
@@ -98,7 +98,7 @@ def test_from_an_empty_server_to_a_third_batch(live, ann, ben, ready, truth):
     second = ann.queries(project.id)
     assert (second.cycle, second.model) == (2, "cycle-001")
     check_no_overlap(ann.patches(project.id))
-    check_folder(live, project, truth, labels, revised)
+    check_folder(live, project, labels, revised)
     found = ann.statistics(project.id)
     assert [one.cycle for one in found.cycles] == [0, 1]
     assert found.cycles[1].patches > found.cycles[0].patches
@@ -122,8 +122,8 @@ def check_no_overlap(patches):
                 assert min(shared) <= 0
 
 
-def check_folder(live, project, truth, labels, revised):
-    """The project is a plain folder: partial labels equal what was said inside boxes, and ignore elsewhere."""
+def check_folder(live, project, labels, revised):
+    """The project is a plain folder whose labels are what was said inside boxes, and ignore elsewhere."""
     dataset = RawDataset.open(live.data / "projects" / project.id)
     loops = read_loops(dataset.root)
     assert len(loops) == 2
