@@ -19,6 +19,7 @@ from NNActiveLogic.client.values import (
     Box,
     Case,
     Events,
+    Float3,
     Health,
     Job,
     Label,
@@ -26,6 +27,7 @@ from NNActiveLogic.client.values import (
     Person,
     Project,
     Statistics,
+    Suggestion,
 )
 
 T = TypeVar("T")
@@ -115,6 +117,28 @@ class Client:
         """Change query_size, strategy, strategy_parameters, profile or patch_size."""
         return self._send(Project, "PATCH", f"/v1/projects/{part(project)}", settings)
 
+    def suggestion(
+        self,
+        project: str,
+        boxes: Mapping[str, Sequence[Float3]],
+        variable: Sequence[str] = (),
+        interest: Sequence[str] = (),
+    ) -> Suggestion:
+        """Settings by the guidelines; changes nothing.
+
+        Args:
+            project: id.
+            boxes: rough sizes (z, y, x; mm) of a few structures of each class, by its name.
+            variable: classes that look different from case to case.
+            interest: classes that set the patch size; all when empty.
+        """
+        body = {
+            "boxes": {name: [list(size) for size in sizes] for name, sizes in boxes.items()},
+            "variable": list(variable),
+            "interest": list(interest),
+        }
+        return self._send(Suggestion, "POST", f"/v1/projects/{part(project)}/suggestion", body)
+
     def statistics(self, project: str) -> Statistics:
         """Learning curve, balance and cost."""
         return self._get(Statistics, f"/v1/projects/{part(project)}/statistics")
@@ -183,13 +207,25 @@ class Client:
         body = {"case": case, "box": box.to_json(), **({"group": group} if group else {})}
         return self._send(Patch, "POST", f"/v1/projects/{part(project)}/patches", body)
 
+    def start_patches(self, project: str, count: int) -> Batch:
+        """Random patches for the start; once a project, before its first training."""
+        return self._send(Batch, "POST", f"/v1/projects/{part(project)}/start-patches", {"count": count})
+
     def patch(self, patch: str) -> Patch:
         """One patch."""
         return self._get(Patch, f"/v1/patches/{part(patch)}")
 
-    def next_patch(self, project: str) -> Patch | None:
-        """Lease the next open patch that nobody holds; None when there is none left."""
-        found = self.transport.json(Call("POST", f"/v1/projects/{part(project)}/next"))
+    def next_patch(self, project: str, besides: Sequence[str] = (), reading: int = 1) -> Patch | None:
+        """Lease the next open patch that nobody else holds; None when there is none left.
+
+        Args:
+            project: id.
+            besides: patches to leave out, such as those fetched ahead; at most about a hundred.
+            reading: 2 for one that a colleague has answered and that nobody has read a second time.
+        """
+        given = {"besides": ",".join(map(part, besides)), "reading": "" if reading == 1 else str(reading)}
+        query = {key: value for key, value in given.items() if value}
+        found = self.transport.json(Call("POST", f"/v1/projects/{part(project)}/next", query=query))
         return None if found is None else parse(Patch, found, "patch")
 
     def lease(self, patch: str) -> Patch:
@@ -274,6 +310,10 @@ class Client:
     def cancel(self, job: str) -> Job:
         """Ask a job to stop at its next checkpoint."""
         return self._send(Job, "POST", f"/v1/jobs/{part(job)}/cancel")
+
+    def resume(self, job: str) -> Job:
+        """Queue a job that was cancelled or failed again; it goes on from its last checkpoint."""
+        return self._send(Job, "POST", f"/v1/jobs/{part(job)}/resume")
 
     def _get(self, kind: type[T], path: str) -> T:
         return parse(kind, self.transport.json(Call("GET", path)), kind.__name__.lower())

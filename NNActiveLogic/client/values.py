@@ -96,6 +96,31 @@ class Project:
     profile: str
     strategy_parameters: Mapping[str, Any] = field(default_factory=dict, hash=False)
     profile_overrides: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    planned_cycles: int = 0
+    cycles: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Suggestion:
+    """Settings by the guidelines, each with its reason.
+
+    Attributes:
+        patch_size: voxels (z, y, x).
+        patch_mm: the same in mm (z, y, x).
+        query_size: patches in a batch.
+        cycles: trainings.
+        class_sizes: median size (z, y, x; mm) of each class.
+        reasons: a sentence for each of `patch_size`, `query_size` and `cycles`.
+        warnings: sentences, each worth a decision.
+    """
+
+    patch_size: Index3
+    patch_mm: Float3
+    query_size: int
+    cycles: int
+    class_sizes: Mapping[str, Float3] = field(hash=False)
+    reasons: Mapping[str, str] = field(hash=False)
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +184,8 @@ class Patch:
         origin: `query`, `start` or `placed`.
         state: see `PatchState`.
         revision: of the newest answer; 0 before the first.
+        referred_to: the colleague who should look at it.
+        placed_by: who placed it.
     """
 
     id: str
@@ -176,6 +203,8 @@ class Patch:
     state: str
     revision: int
     lease: Lease | None
+    referred_to: str | None = None
+    placed_by: str | None = None
 
     @property
     def taken(self) -> bool:
@@ -220,6 +249,7 @@ class Job:
     created: float
     started: float | None
     ended: float | None
+    cancelling: bool = False
 
     @property
     def finished(self) -> bool:
@@ -229,13 +259,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened; numbers only grow."""
+    """Something that happened; numbers only grow. `subject` is the id of what it happened to."""
 
     seq: int
     project: str | None
     kind: str
     payload: Any = field(hash=False)
     time: float
+    subject: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +288,9 @@ class CycleStatistics:
     dice_per_class: Mapping[str, float | None] | None = field(hash=False)
     fold_spread: Any = field(hash=False)
     seconds: Any = field(hash=False)
+    mean_dice: float | None = None
+    model: str | None = None
+    independent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class LiveServer:
         options: further ones of `nnactive serve`.
         environment: further variables.
         people: make their tokens; otherwise the server makes one itself.
+        program: arguments of Python that stand for `nnactive`.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class LiveServer:
         options: Sequence[str] = (),
         environment: dict[str, str] | None = None,
         people: bool = True,
+        program: Sequence[str] = ("-m", "nnactive_server.cli"),
     ) -> None:
-        self.data, self.options = data, tuple(options)
+        self.data, self.options, self.program = data, tuple(options), tuple(program)
         self.environment = environment or {}
         self.process: subprocess.Popen[bytes] | None = None
         self.url = ""
@@ -53,8 +55,7 @@ class LiveServer:
         about.unlink(missing_ok=True)
         command = [
             sys.executable,
-            "-m",
-            "nnactive_server.cli",
+            *self.program,
             "serve",
             "--data",
             str(self.data),

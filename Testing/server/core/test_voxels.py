@@ -125,7 +125,7 @@ def test_a_file_without_checksums_is_not_ours(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(60))
-def test_damage_is_told_and_never_read(stored, noise, tmp_path, seed):
+def test_damage_is_told_and_never_read(stored, tmp_path, seed):
     whole, rng = bytearray(stored.read_bytes()), random.Random(seed)
     place = rng.randrange(len(whole))
     match seed % 4:
@@ -139,22 +139,17 @@ def test_damage_is_told_and_never_read(stored, noise, tmp_path, seed):
             whole[place : place + 4096] = bytes(min(4096, len(whole) - place))
     path = tmp_path / "damaged.b2nd"
     path.write_bytes(whole)
-    try:
-        read = open_voxels(path)
-        voxels = read.array()
-    except VoxelsError as problem:
-        assert "damaged.b2nd: not readable" in str(problem)  # noqa: PT017
-        return
-    assert seed % 4 == 2  # some bytes of the header say nothing about the voxels
-    np.testing.assert_array_equal(voxels, noise)
+    with pytest.raises(VoxelsError, match=r"damaged\.b2nd: not readable"):
+        open_voxels(path).array()
 
 
 def test_damage_outside_a_box_does_not_matter(stored, noise, tmp_path):
     whole = bytearray(stored.read_bytes())
-    whole[len(whole) * 9 // 10] ^= 1
+    whole[len(whole) // 2] ^= 1
     (tmp_path / "a.b2nd").write_bytes(whole)
     read = open_voxels(tmp_path / "a.b2nd")
-    np.testing.assert_array_equal(read.read((slice(2), slice(9), slice(9))), noise[:2, :9, :9])
+    corner = (slice(-4, None), slice(-9, None), slice(-2, None))
+    np.testing.assert_array_equal(read.read(corner), noise[corner])
     with pytest.raises(VoxelsError, match=r"chunk \d has another checksum"):
         read.array()
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import shutil
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from nnactive_server.core.errors import Cancelled, LoopError
 from nnactive_server.core.mapfiles import MAPS, holds_maps, map_path, newest_maps, read_quality
+from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Patch
 from nnactive_server.core.voxels import open_voxels
-from nnactive_server.loop import read_maps, read_proposal
+from nnactive_server.dataset import write_patches
+from nnactive_server.loop import read_costs, read_maps, read_proposal
 
 
 def names(folder):
@@ -256,3 +259,153 @@ def test_a_damaged_proposal_is_named(bench):
     cycle.folder.queries.write_text('[{"case": "case_0"}]')
     with pytest.raises(LoopError, match=r"queries\.json"):
         read_proposal(cycle.folder)
+
+
+def test_only_the_cases_that_changed_are_read_again(bench):
+    bench.cycle().run()
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    labels = {case: bench.project.root / "work" / f"{case}.label.npy" for case in bench.project.cases}
+    before = labels["case_0"].stat().st_mtime_ns
+    write_patches(bench.project, "case_1", {Patch((0, 0, 0), (2, 2, 2)): np.full((2, 2, 2), 2, np.uint8)})
+    cycle = bench.cycle(number=1, changed=["case_2", "case_1"])
+    cycle.update_labels()
+    assert labels["case_0"].stat().st_mtime_ns == before
+    assert (np.load(labels["case_1"])[:2, :2, :2] == 2).all()
+    assert json.loads(cycle.folder.labels.read_text()) == {"cases": ["case_1", "case_2"]}
+
+
+def test_nothing_is_read_again_when_nothing_changed(bench):
+    bench.cycle().run()
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    bench.cycle(number=1, changed=[]).update_labels()
+    assert not (bench.project.root / "work" / "case_2.label.npy").exists()
+
+
+def test_a_case_that_lost_its_label_map_is_not_trained_on(bench):
+    bench.cycle().run()
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    bench.project.label_path("case_1").unlink()
+    trained = []
+
+    class Watched(type(bench.engine)):
+        def train(self, out, *, cases, **more):
+            trained.extend(cases)
+            return super().train(out, cases=cases, **more)
+
+    bench.engine.__class__ = Watched
+    cycle = bench.cycle(number=1, changed=["case_1", "case_2"])
+    cycle.run()
+    assert json.loads(cycle.folder.labels.read_text()) == {"cases": ["case_2"]}
+    assert trained == ["case_0", "case_2"]
+    assert (bench.project.root / "work" / "case_1.label.npy").exists()  # the engine's, and not used
+
+
+def overlapping(proposal, boxes):
+    return [q for q in proposal if any(q.patch.overlap(box) for box in boxes.get(q.case, ()))]
+
+
+@pytest.mark.parametrize("strategy", ["clasp-pe", "random"])
+def test_boxes_placed_meanwhile_are_left_free(bench, make_bench, strategy):
+    own = bench.cycle(strategy).run()
+    other = make_bench("other")
+    besides = {query.case: [query.patch] for query in own}
+    proposal = other.cycle(strategy).run(besides=besides)
+    assert len(proposal) == 3
+    assert overlapping(own, besides)
+    assert not overlapping(proposal, besides)
+
+
+def test_boxes_that_are_known_already_change_nothing(bench, make_bench):
+    own = bench.cycle(query_size=6).run()
+    besides = {"case_0": [Patch((3, 4, 3), (5, 6, 6))], "case_1": [], "gone": [Patch((0, 0, 0), (1, 1, 1))]}
+    assert list(make_bench("other").cycle(query_size=6).run(besides=besides)) == list(own)
+
+
+def test_candidates_made_before_a_box_was_placed_are_made_again(bench, make_bench, recorder):
+    own = bench.cycle().run()
+    besides = {query.case: [query.patch] for query in own}
+    expected = make_bench("other").cycle().run(besides=besides)
+    stopped = make_bench("stopped")
+    with pytest.raises(Cancelled):
+        stopped.cycle(monitor=recorder("predict", limit=4)).run()
+    again = stopped.cycle().run(besides=besides)
+    assert list(again) == list(expected)
+    assert sorted(stopped.engine.predicted) == sorted(stopped.project.cases)  # nothing is predicted twice
+
+
+def test_a_query_that_is_made_stays_whatever_is_placed(bench):
+    own = bench.cycle().run()
+    assert list(bench.cycle().query({query.case: [query.patch] for query in own})) == list(own)
+
+
+def test_maps_are_completed_for_strategies_that_need_none(bench):
+    cycle = bench.cycle("random")
+    proposal = cycle.run()
+    cases = bench.project.cases
+    assert newest_maps(bench.project.root, cases[0]) is None
+    quality = cycle.complete_maps(cases)
+    assert sorted(bench.engine.predicted) == sorted(cases)
+    for case in cases:
+        assert newest_maps(bench.project.root, case) == (0, cycle.folder.maps(case))
+        assert 0 < quality[case] <= 1
+        assert quality[case] == read_quality(cycle.folder.maps(case))
+    assert read_costs(cycle.folder.costs)["seconds"]["predict"] > 0
+    assert bench.cycle("random").complete_maps(cases) == quality
+    assert len(bench.engine.predicted) == len(cases)
+    assert list(bench.cycle("random").run()) == list(proposal)
+
+
+def test_a_query_that_predicted_leaves_nothing_to_complete(bench):
+    cycle = bench.cycle()
+    cycle.run()
+    before = list(bench.engine.predicted)
+    quality = cycle.complete_maps(["case_4", "case_1"])
+    assert list(quality) == ["case_4", "case_1"]
+    assert bench.engine.predicted == before
+
+
+def test_completing_maps_goes_on_after_a_stop(bench, recorder):
+    bench.cycle("random").run()
+    monitor = recorder("predict", limit=2)
+    with pytest.raises(Cancelled):
+        bench.cycle("random", monitor=monitor).complete_maps(bench.project.cases)
+    assert len(bench.engine.predicted) == 2
+    monitor = recorder()
+    bench.cycle("random", monitor=monitor).complete_maps(bench.project.cases)
+    assert sorted(bench.engine.predicted) == sorted(bench.project.cases)
+    assert monitor.stages == ["predict"] * 3
+
+
+@pytest.mark.parametrize("query_first", [True, False])
+@pytest.mark.parametrize("strategy", ["random", "clasp-pe"])
+def test_every_case_always_has_maps_once_there_was_a_cycle(bench, strategy, query_first):
+    root, cases = bench.project.root, bench.project.cases
+    first = bench.cycle(query_size=1)
+    chosen = {query.case for query in first.run()}
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+
+    class Looking(Monitor):
+        cycles: ClassVar[list[set[int]]] = []
+
+        def report(self, *_):
+            self.cycles.append({newest_maps(root, case)[0] for case in cases})
+
+    second = bench.cycle(strategy, number=1, monitor=Looking())
+    second.update_labels()
+    second.train()
+    steps = [second.query, lambda: second.complete_maps(cases)]
+    for step in steps if query_first else reversed(steps):
+        step()
+    assert Looking.cycles[0] == {0}
+    assert {newest_maps(root, case)[0] for case in cases} == {1}
+    assert {case for case in cases if holds_maps(first.folder.maps(case))} == chosen
+
+
+def test_cases_the_later_cycle_knows_nothing_of_keep_their_maps(bench):
+    first = bench.cycle("bald", query_size=1)
+    chosen = {query.case for query in first.run()}
+    bench.annotate(1, {"case_2": Patch((1, 1, 1), (4, 4, 4))})
+    pool = [case for case in bench.project.cases if case not in chosen][:2]
+    bench.cycle("bald", number=1, pool=pool).run()
+    for case in bench.project.cases:
+        assert newest_maps(bench.project.root, case)[0] == (1 if case in pool else 0)

@@ -65,6 +65,17 @@ def test_the_same_strategy_gives_the_same_proposal_bit_for_bit(bench, strategy):
     assert files(bench.project.root) == before
 
 
+@pytest.mark.parametrize("strategy", ["clasp-pe", "random"])
+def test_boxes_the_cycle_kept_free_besides_are_kept_free_again(bench, make_bench, strategy):
+    besides = {query.case: [query.patch] for query in make_bench("other").cycle(strategy).run()}
+    cycle = bench.cycle(strategy)
+    proposal = cycle.run(besides=besides)
+    assert list(requery(bench.project.root, strategy, refuse).proposal) == list(proposal)
+    cycle.folder.besides.write_text('{"case_0": [[1, 2]]}')
+    with pytest.raises(LoopError, match=r"besides\.json: no valid boxes"):
+        requery(bench.project.root, strategy, refuse)
+
+
 def test_another_strategy_answers_as_if_it_had_been_asked_first(bench, make_bench):
     bench.cycle("bald").run()
     other = make_bench("other")

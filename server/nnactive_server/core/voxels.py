@@ -1,8 +1,10 @@
 """Arrays on disk of which boxes can be read without the rest: chunked and compressed with Blosc2.
 
-A file is one Blosc2 frame (`.b2nd`) with an n-dimensional array, readable by any Blosc2; besides, it holds a
-checksum for each chunk, which Blosc2 itself has not. Whoever has opened a file can read it to the end, also
-when another process replaces or removes it meanwhile.
+A file is one Blosc2 frame (`.b2nd`) with an n-dimensional array, readable by any Blosc2. Blosc2 itself has no
+checksums: it decodes flipped bits to other voxels, or crashes when they are in its metadata. So the frame
+holds a checksum of each chunk in its variable-length metadata, and four bytes after it are one of its head and
+tail, which is looked at first. Whoever has opened a file can read it to the end, also when another process
+replaces or removes it meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -29,6 +31,9 @@ _BLOCK = (8, 64, 64)
 # Higher levels take twice as long for a few percent.
 _LEVEL = 1
 _SUMS = "crc32"
+# Blosc2's metadata: the header at the beginning; chunk offsets and checksums at the end.
+_EDGE = 1 << 17
+_SEAL = 4
 # What Blosc2, its metadata's decoder and numpy raise on damaged files.
 _BROKEN = (RuntimeError, ValueError, TypeError, LookupError, SyntaxError, OSError)
 
@@ -84,7 +89,6 @@ class VoxelFile:
         return self.read([slice(None)] * len(self.shape))
 
     def _verify(self, chunks: Sequence[int]) -> None:
-        """Blosc2 would decode flipped bits to other voxels without a word."""
         for number in map(int, chunks):
             if _sum(self._array, number) != self._sums[number]:
                 raise ValueError(f"chunk {number} has another checksum")
@@ -116,7 +120,12 @@ def save_voxels(path: Path, array: np.ndarray) -> None:
                 array, **shapes, urlpath=str(temporary), mode="w", contiguous=True, cparams=settings
             )
             stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
-        except RuntimeError as problem:
+            del stored
+            with temporary.open("r+b") as stream:
+                seal = _seal(stream, stream.seek(0, 2))
+                stream.seek(0, 2)
+                stream.write(seal)
+        except (RuntimeError, OSError) as problem:
             raise VoxelsError(f"{path}: not written; is the disk full? ({problem})") from problem
 
 
@@ -130,6 +139,7 @@ def open_voxels(path: Path) -> VoxelFile:
     import blosc2
 
     try:
+        _check_seal(path)
         stored = blosc2.open(str(path), mode="r", dparams=blosc2.DParams(nthreads=1))
         if not isinstance(stored, blosc2.NDArray):
             raise ValueError("it holds no array")
@@ -137,12 +147,10 @@ def open_voxels(path: Path) -> VoxelFile:
         if len(sums) != stored.schunk.nchunks:
             raise ValueError(f"{len(sums)} checksums for {stored.schunk.nchunks} chunks")
         return VoxelFile(path, tuple(stored.shape), stored.dtype, stored, sums)
-    except FileNotFoundError:
-        raise NotStored(f"{path}: no such file, or removed meanwhile") from None
     except _BROKEN as problem:
-        if not path.exists():
-            raise NotStored(f"{path}: removed meanwhile") from problem
-        raise _damaged(path, problem) from problem
+        if path.exists():
+            raise _damaged(path, problem) from problem
+        raise NotStored(f"{path}: no such file, or removed meanwhile") from None
 
 
 def _fit(wanted: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -155,6 +163,21 @@ def _sum(array: blosc2.NDArray, number: int) -> int:
     """Checksum of a chunk as it is stored, and of how it belongs into the array."""
     place = repr((array.shape, array.dtype.str, array.chunks, array.blocks, number))
     return zlib.crc32(array.schunk.get_chunk(number), zlib.crc32(place.encode()))
+
+
+def _check_seal(path: Path) -> None:
+    with path.open("rb") as stream:
+        length = stream.seek(0, 2) - _SEAL
+        if length < 0 or _seal(stream, length) != stream.read(_SEAL):
+            raise ValueError("another checksum, or incomplete")
+
+
+def _seal(stream: BinaryIO, length: int) -> bytes:
+    """Checksum of the first and last bytes of a frame of this length; leaves the stream at its end."""
+    stream.seek(0)
+    head = zlib.crc32(stream.read(min(_EDGE, length)))
+    stream.seek(max(0, length - _EDGE))
+    return zlib.crc32(stream.read(min(_EDGE, length)), head).to_bytes(_SEAL, "little")
 
 
 def _damaged(path: Path, problem: Exception) -> VoxelsError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,7 @@ def add_case(project: str, body: CaseIn, server: Here, caller: Annotator, once: 
     """
     earlier = once.earlier()
     if earlier is not None:
+        _forget(server, body.channels or ())  # the server may have died before it could
         return earlier
     owner = server.store.projects.get(project)
     count = len(body.channels or [""])
@@ -75,9 +76,7 @@ def add_case(project: str, body: CaseIn, server: Here, caller: Annotator, once: 
         return _shown(server, server.store.cases.add(project, name, taken.geometry, taken.images, details))
 
     reply = once(201, work)
-    for sha256 in set(body.channels or ()) - set(taken.images):
-        # The file as it was sent may hold names in its header.
-        server.store.discard(sha256)
+    _forget(server, set(body.channels or ()) - set(taken.images))
     server.folders.refresh(project)
     return reply
 
@@ -127,6 +126,12 @@ def _uploaded(server: Server, channels: Sequence[str]) -> list[Path]:
             raise InvalidInput(f"channels: file {sha256} is not here; upload it first")
         paths.append(server.store.blobs.path(stored))
     return paths
+
+
+def _forget(server: Server, uploads: Iterable[str]) -> None:
+    """Remove files as they were sent: their headers may hold names."""
+    for sha256 in uploads:
+        server.store.discard(sha256)
 
 
 def _on_server(server: Server, given: str) -> Path:
