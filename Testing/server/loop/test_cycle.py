@@ -17,6 +17,7 @@ from nnactive_server.core.patch import Patch
 from nnactive_server.core.voxels import open_voxels
 from nnactive_server.dataset import write_patches
 from nnactive_server.loop import read_costs, read_maps, read_proposal
+from nnactive_server.loop.cycle import joined
 
 
 def names(folder):
@@ -319,6 +320,14 @@ def test_boxes_that_are_known_already_change_nothing(bench, make_bench):
     own = bench.cycle(query_size=6).run()
     besides = {"case_0": [Patch((3, 4, 3), (5, 6, 6))], "case_1": [], "gone": [Patch((0, 0, 0), (1, 1, 1))]}
     assert list(make_bench("other").cycle(query_size=6).run(besides=besides)) == list(own)
+
+
+def test_a_box_counts_once_but_those_of_loop_files_as_often_as_they_are_named():
+    one, two = Patch((0, 0, 0), (1, 2, 3)), Patch((4, 5, 6), (1, 1, 1))
+    shown = {"a": [one, one], "b": [two]}
+    assert joined(shown, {}) == shown
+    more = {"a": [two, one, two], "c": [one]}
+    assert joined(shown, more) == {"a": [one, one, two], "b": [two], "c": [one]}
 
 
 def test_candidates_made_before_a_box_was_placed_are_made_again(bench, make_bench, recorder):

@@ -16,14 +16,17 @@ def needs(role: Role) -> Callable[[Request], Token]:
 
     def caller(request: Request) -> Token:
         token: Token = request.scope["caller"]
-        if not token.role.covers(role):
-            raise Problem(
-                403, "forbidden", f"This needs the role {role}; yours is {token.role}.", needed=role
-            )
+        require(token, role)
         return token
 
     caller.role = role  # type: ignore[attr-defined]  # read by the tests over all routes
     return caller
+
+
+def require(caller: Token, role: Role) -> None:
+    """Refuse a caller whose role is lower; raises Problem."""
+    if not caller.role.covers(role):
+        raise Problem(403, "forbidden", f"This needs the role {role}; yours is {caller.role}.", needed=role)
 
 
 Viewer = Annotated[Token, Depends(needs(Role.VIEWER))]

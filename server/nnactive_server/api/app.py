@@ -63,6 +63,8 @@ def create_app(settings: Settings, store: Store | None = None) -> Application:
         openapi_url=None,
         docs_url=None,
         redoc_url=None,
+        # A slash too many is another address; sending people on would go by the Host they gave.
+        redirect_slashes=False,
     )
     app.state.server = Server(settings, store, supervisor)
     problems.install(app)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import re
 import time
 from collections.abc import Iterable
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nnactive_server.api.connection import PROTOCOL
 from nnactive_server.api.problems import Problem, problem_of
 from nnactive_server.api.settings import Limits, Settings
 from nnactive_server.core.errors import NNActiveError
-from nnactive_server.store import Store, Token
+from nnactive_server.store import Store, Token, acting
 
-PROTOCOL = "1"
 _HEADERS = (
     (b"nnactive-protocol", PROTOCOL.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -26,6 +27,12 @@ _HEADERS = (
 )
 _PAGES = ("/", "/docs", "/openapi.json")
 """Opened by a browser, which can give the token as the password of HTTP Basic."""
+_UPLOADS = "/v1/uploads/"
+_WITH_LABELS = ("/annotation", "/second-reading")
+"""Ends of the paths whose bodies carry label maps; all others are short."""
+_VALUES = b",[{:"
+"""Each value of a JSON document comes with one of these; label maps in base64 hold none of them."""
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9_.-]+))(?::\d{1,5})?|([0-9A-Fa-f:]+)")
 _Headers = Iterable[tuple[bytes, bytes]]
 
 
@@ -34,6 +41,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, settings: Settings, store: Store) -> None:
         self._app, self._settings, self._store = app, settings, store
+        self._held = _Held(settings.limits.held_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request, pass on any other."""
@@ -43,19 +51,20 @@ class Guard:
         send = _with_headers(send)
         try:
             await self._admit(scope)
-            body = _Body(receive, self._allowed(scope), self._settings.limits.body_seconds)
         except Problem as problem:
             await self._refuse(problem, scope, receive, send)
             return
         except NNActiveError as error:
             await self._refuse(problem_of(error), scope, receive, send)
             return
-        await self._app(scope, body.receive, send)
+        body = _Body(receive, self._allowed(scope), self._settings.limits, self._held, _is_json(scope))
+        with body, acting(scope["caller"].name):
+            await self._app(scope, body.receive, send)
 
     async def _admit(self, scope: Scope) -> None:
         headers: _Headers = scope["headers"]
-        host = _one(headers, b"host")
-        if not self._settings.answers_to(_without_port(host)):
+        host = _name(_one(headers, b"host"))
+        if host is None or not self._settings.answers_to(host):
             raise Problem(
                 421,
                 "wrong-host",
@@ -77,24 +86,55 @@ class Guard:
 
     def _allowed(self, scope: Scope) -> int:
         limits: Limits = self._settings.limits
-        return limits.chunk_bytes if scope["path"].startswith("/v1/uploads/") else limits.body_bytes
+        if scope["path"].startswith(_UPLOADS):
+            return limits.chunk_bytes
+        return limits.body_bytes if scope["path"].endswith(_WITH_LABELS) else limits.short_body_bytes
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         kind = "Basic" if scope["path"] in _PAGES else "Bearer"
         extra = {"WWW-Authenticate": f'{kind} realm="NNActive"'} if problem.status_code == 401 else {}
-        # The body was not read, so the connection cannot be used again.
-        response = problem.response({**extra, **({"Connection": "close"} if _has_body(scope) else {})})
+        # A body that was not read is in the way of the next request; and strangers hold no connection.
+        last = problem.status_code == 401 or _has_body(scope)
+        response = problem.response({**extra, **({"Connection": "close"} if last else {})})
         await response(scope, receive, send)
 
 
-class _Body:
-    """The body as it comes in, counted against size and time."""
+class _Held:
+    """Bytes of the bodies that are in memory now, of all requests."""
 
-    def __init__(self, receive: Receive, limit: int, seconds: float) -> None:
-        self._receive, self._limit = receive, limit
-        self._ends = time.monotonic() + seconds
-        self._received = 0
+    def __init__(self, most: int) -> None:
+        self._most, self._bytes = most, 0
+
+    def add(self, count: int) -> None:
+        """Count bytes in, or out; raises Problem when there are too many."""
+        self._bytes += count
+        if count > 0 and self._bytes > self._most:
+            raise Problem(503, "busy", "Too many large requests at this moment; send it again soon.")
+
+
+class _Body:
+    """The body as it comes in, counted against size, number of values and time.
+
+    Args:
+        receive: of ASGI.
+        limit: bytes.
+        limits: of the server.
+        held: what all requests hold together.
+        json: the body is a JSON document.
+    """
+
+    def __init__(self, receive: Receive, limit: int, limits: Limits, held: _Held, json: bool) -> None:
+        self._receive, self._limit, self._held = receive, limit, held
+        self._ends = time.monotonic() + limits.body_seconds
+        self._most_values = limits.body_values if json else None
+        self._received = self._values = 0
         self._complete = False
+
+    def __enter__(self) -> _Body:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.add(-self._received)
 
     async def receive(self) -> Message:
         """The next message; raises Problem when the body is too large or too slow."""
@@ -104,11 +144,20 @@ class _Body:
             message = await asyncio.wait_for(self._receive(), self._ends - time.monotonic())
         except TimeoutError:
             raise Problem(408, "too-slow", "The request's body took too long to arrive.") from None
-        self._received += len(message.get("body", b""))
         self._complete = not message.get("more_body", False)
+        self._count(message.get("body", b""))
+        return message
+
+    def _count(self, piece: bytes) -> None:
+        self._received += len(piece)
+        self._held.add(len(piece))
         if self._received > self._limit:
             raise _too_large(self._limit)
-        return message
+        if self._most_values is not None:
+            # Before anything parses it: a document of many small values takes fifty times its size.
+            self._values += sum(map(piece.count, _VALUES))
+            if self._values > self._most_values:
+                raise Problem(413, "too-large", f"A document of over {self._most_values} values.")
 
 
 def _with_headers(send: Send) -> Send:
@@ -154,7 +203,11 @@ def _has_body(scope: Scope) -> bool:
     return any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
 
 
-def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0].removeprefix("[")
-    return host.rpartition(":")[0] if host.count(":") == 1 else host
+def _is_json(scope: Scope) -> bool:
+    return not scope["path"].startswith(_UPLOADS)
+
+
+def _name(host: str) -> str | None:
+    """Name or address in a Host header, without the port; None for what is none."""
+    found = _HOST.fullmatch(host)
+    return None if found is None else next(part for part in found.groups() if part is not None)

@@ -41,7 +41,8 @@ class Once:
             return Reply(status, made.model_dump_json().encode(), headers(made) if headers else {})
 
         if self._known is None:
-            return _response(carry_out())
+            with self._server.store.database.write():  # what is looked at does not change before it is used
+                return _response(carry_out())
         return _response(self._server.store.idempotency.run(self._known, carry_out))
 
     def earlier(self) -> Response | None:
@@ -63,7 +64,7 @@ async def _once(request: Request, server: Here) -> Once:
         return Once(server, None)
     token: Token = request.scope["caller"]
     digest = hashlib.sha256(await request.body()).hexdigest()
-    return Once(server, Known(token.id, f"{request.method} {request.url.path}", key, digest))
+    return Once(server, Known(token.id, f"{request.method} {request.scope['path']}", key, digest))
 
 
 OnceOnly = Annotated[Once, Depends(_once)]

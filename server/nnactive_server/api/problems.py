@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, is_dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from nnactive_server.core.errors import (
     Busy,
@@ -28,6 +30,8 @@ from nnactive_server.core.errors import (
 )
 
 MEDIA_TYPE = "application/problem+json"
+_FOLDERS = re.compile(r"(?<![\w.<:/])/(?=\S)(?:[^\s/'\"<>]+/)*")
+"""A path up to its last part, in quotation marks or not."""
 _log = logging.getLogger(__name__)
 
 
@@ -77,7 +81,7 @@ def problem_of(error: NNActiveError) -> Problem:
     """What an error of ours is on the wire."""
     for kind, status, code in _STATUS:
         if isinstance(error, kind):
-            return Problem(status, code, _public(str(error)))
+            return Problem(status, code, public(str(error)))
     return _unexpected(error)
 
 
@@ -87,6 +91,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(NNActiveError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_gone)
     app.add_exception_handler(Exception, _on_surprise)
 
 
@@ -103,7 +108,7 @@ async def _on_error(_: Request, error: Exception) -> Response:
 async def _on_invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     # What was sent is not repeated: it may be large, or a secret in the wrong place.
-    faults = [{"field": _field(one["loc"]), "message": str(one["msg"])[:200]} for one in error.errors()[:20]]
+    faults = [{"field": _field(one["loc"]), "message": _said(one["msg"])} for one in error.errors()[:20]]
     first = faults[0] if faults else {"field": "request", "message": "not valid"}
     return Problem(422, "invalid", f"{first['field']}: {first['message']}", errors=faults).response()
 
@@ -115,6 +120,11 @@ async def _on_http(_: Request, error: Exception) -> Response:
     detail = texts.get(error.status_code, str(error.detail))
     problem = Problem(error.status_code, code.get(error.status_code, "refused"), detail)
     return problem.response(error.headers)
+
+
+async def _on_gone(_: Request, _error: Exception) -> Response:
+    # Nobody reads this; without it a line that breaks off in a body would look like a fault of ours.
+    return Problem(400, "broken-off", "The request's body broke off.").response()
 
 
 async def _on_surprise(_: Request, error: Exception) -> Response:
@@ -130,14 +140,18 @@ def _unexpected(error: Exception) -> Problem:
     )
 
 
+def _said(message: object) -> str:
+    return str(message).removeprefix("Value error, ")[:200]
+
+
 def _field(place: tuple[Any, ...]) -> str:
     names = [str(part) for part in place if part != "body"]
     return ".".join(names)[:100] or "body"
 
 
-def _public(text: str) -> str:
+def public(text: str) -> str:
     """Without folders of this machine, which are no business of a client."""
-    return " ".join(word.rsplit("/", 1)[-1] if word.startswith("/") else word for word in text.split())
+    return _FOLDERS.sub("", text)
 
 
 def _advice(status: int) -> dict[str, str]:

@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import uvicorn
 
 from nnactive_server import __version__
 from nnactive_server.api.app import create_app, open_store
+from nnactive_server.api.connection import Connection
 from nnactive_server.api.settings import Settings
 from nnactive_server.core.errors import ServerError
 from nnactive_server.core.files import atomic_path, write_json
@@ -57,6 +59,9 @@ def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
         LoopError: another server works in the folder.
         StoreError: the database cannot be used.
     """
+    # Images of patients: nothing that this process and its children make is for other users of the machine.
+    os.umask(0o077)
+    _check_tls(settings)
     with _bound(settings) as listener, open_store(settings) as store:
         port = listener.getsockname()[1]
         url = f"{settings.scheme}://{_shown(settings.host)}:{port}"
@@ -70,8 +75,8 @@ def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
             timeout_graceful_shutdown=GRACE_SECONDS,
             # Slicer's calls come minutes apart; a connection that is kept saves a handshake.
             timeout_keep_alive=75,
-            limit_concurrency=1000,
-            h11_max_incomplete_event_size=64 << 10,
+            http=Connection,
+            ws="none",
             ssl_certfile=settings.certificate,
             ssl_keyfile=settings.key,
             proxy_headers=False,
@@ -114,6 +119,22 @@ class _Server(uvicorn.Server):
         self._on_exit()
         self.force_exit = self.should_exit and sig == signal.SIGINT
         self.should_exit = True
+
+
+def _check_tls(settings: Settings) -> None:
+    """Whether the certificate and its key can be used, before anybody is told that we listen."""
+    if settings.certificate is None:
+        return
+    try:
+        # A password is never asked for: nobody may sit at the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.certificate, settings.key, password=lambda: ""
+        )
+    except (ssl.SSLError, OSError, ValueError) as problem:
+        raise ServerError(
+            f"{settings.certificate}, {settings.key}: no certificate in PEM with its key, without a password "
+            f"({problem})"
+        ) from problem
 
 
 @contextmanager

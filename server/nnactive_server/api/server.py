@@ -42,6 +42,7 @@ class Server:
         limits = settings.limits
         self.streams = Crowd(limits.streams, limits.streams_each, "wait for events")
         self.transfers = Crowd(limits.transfers, limits.transfers_each, "load large arrays")
+        self._tasks = Crowd(limits.tasks, limits.tasks, "read files")
         self.closing = asyncio.Event()
 
     @contextmanager
@@ -71,10 +72,20 @@ class Server:
         return project_root(self.data, project)
 
     def task(self, name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        """Short work in a process of its own; see `jobs.tasks.run_task`."""
-        return run_task(
-            name, params, data=self.data, seconds=TASK_SECONDS, memory_bytes=self.settings.limits.task_bytes
-        )
+        """Short work in a process of its own; see `jobs.tasks.run_task`.
+
+        Raises:
+            Problem: too many wait already (429).
+        """
+        # Each waits in a thread; those that are left answer everybody else.
+        with self._tasks.one_more(name):
+            return run_task(
+                name,
+                params,
+                data=self.data,
+                seconds=TASK_SECONDS,
+                memory_bytes=self.settings.limits.task_bytes,
+            )
 
     def known_size(self, sha256: str) -> int | None:
         """Bytes of a file that need not be sent: it is stored, or a case was made of it; None otherwise."""

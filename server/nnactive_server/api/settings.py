@@ -16,7 +16,10 @@ class Limits:
     """What is refused before anything is allocated.
 
     Attributes:
-        body_bytes: largest JSON body.
+        body_bytes: largest JSON body that carries label maps.
+        short_body_bytes: any other JSON body.
+        body_values: strings, numbers, lists and so on in a JSON body.
+        held_bytes: bodies in memory at a time, of all callers.
         chunk_bytes: largest piece of an upload.
         image_voxels: largest image that is taken in.
         task_bytes: address space of a process that reads what clients sent.
@@ -27,9 +30,13 @@ class Limits:
         lease_seconds: a lease without a heartbeat.
         transfers: arrays of many megabytes on their way, of all callers; each holds some megabytes of memory.
         transfers_each: likewise, of one caller.
+        tasks: requests that wait for a process of their own, of all callers; each holds a thread.
     """
 
     body_bytes: int = 32 << 20
+    short_body_bytes: int = 2 << 20
+    body_values: int = 20_000
+    held_bytes: int = 512 << 20
     chunk_bytes: int = 4 << 20
     image_voxels: int = 1 << 30
     task_bytes: int = 12 << 30
@@ -40,6 +47,7 @@ class Limits:
     lease_seconds: float = 300.0
     transfers: int = 24
     transfers_each: int = 8
+    tasks: int = 16
 
 
 @dataclass(frozen=True, slots=True)

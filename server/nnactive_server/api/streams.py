@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 
+from nnactive_server.api.problems import Problem
 from nnactive_server.api.views import event_out
 from nnactive_server.store import Event
 
@@ -64,7 +66,7 @@ class Listener:
 
 
 async def as_stream(server: Server, project: str | None, seen: int | None, caller: str) -> AsyncIterator[str]:
-    """Events in the format of server-sent events (HTML standard, section 9.2), until the server ends.
+    """Events in the format of server-sent events (HTML standard, section 9.2), until the server or the token ends.
 
     Args:
         server: whose events.
@@ -72,12 +74,15 @@ async def as_stream(server: Server, project: str | None, seen: int | None, calle
         seen: the last number the client has; None for only what is still to come.
         caller: id of the token.
     """
-    with server.streams.one_more(caller), Listener(server, project, 100) as listener:
+    # Others may have come since the request was let in: a stream too many ends as soon as it begins.
+    with suppress(Problem), server.streams.one_more(caller), Listener(server, project, 100) as listener:
         seq = await listener.last() if seen is None else seen
         # Tells clients, and proxies that wait for a first byte, that the stream is open.
         yield f"retry: 2000\nid: {seq}\n\n"
         while not server.closing.is_set():
             found = await listener.after(seq, KEEP_ALIVE_SECONDS)
+            if not await run_in_threadpool(server.store.tokens.is_valid, caller):
+                return
             if not found:
                 yield ": still here\n\n"
             for event in found:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from nnactive_server.api.problems import public
 from nnactive_server.api.replies import (
     AnswerOut,
     BoxOut,
@@ -130,8 +131,8 @@ def job_out(job: Job, position: int | None) -> JobOut:
         state=job.state,
         position=position,
         progress=_progress_out(job.progress),
-        log=list(job.log),
-        error=job.error or None,
+        log=[public(line) for line in job.log],
+        error=public(job.error) or None,
         attempt=job.attempt,
         cancelling=job.cancel_requested,
         created=job.created,
@@ -143,6 +144,8 @@ def job_out(job: Job, position: int | None) -> JobOut:
 def event_out(event: Event) -> EventOut:
     """An event."""
     payload: dict[str, Any] = dict(event.payload)
+    if "error" in payload:
+        payload["error"] = public(payload["error"])
     return EventOut(
         seq=event.seq,
         project=event.project,

@@ -172,8 +172,9 @@ def _wanted(request: Request, whole: int, etag: str) -> tuple[int, int] | None:
     if found is None or request.headers.get("if-range", etag) != etag or not (found[1] or found[2]):
         return None
     if not found[1]:
-        return max(0, whole - int(found[2])), whole - 1
-    first, last = int(found[1]), min(int(found[2] or whole - 1), whole - 1)
+        first, last = max(0, whole - int(found[2])), whole - 1
+    else:
+        first, last = int(found[1]), min(int(found[2] or whole - 1), whole - 1)
     if first >= whole or last < first:
         raise Problem(416, "range", f"There are {whole} bytes.")
     return first, last

@@ -25,7 +25,7 @@ QUERIES = "queries.json"
 """The proposal of a cycle; with it the cycle is complete."""
 
 _CYCLE = re.compile(r"cycle_(\d{3,})")
-_TRIES = 5
+_TRIES = 4
 
 
 def cycle_path(root: Path, number: int) -> Path:
@@ -58,11 +58,8 @@ def newest_maps(root: Path, case: str) -> tuple[int, Path] | None:
 
     None when there is none. The folder may be gone when it is used: then ask again, or see `open_newest`.
     """
-    for number in _cycles(root):
-        maps = map_folder(root, number, case)
-        if (cycle_path(root, number) / QUERIES).is_file() and holds_maps(maps):
-            return number, maps
-    return None
+    # What was removed while we looked at newer cycles is in one of them by now.
+    return next(filter(None, (_newest(root, case) for _ in range(_TRIES))), None)
 
 
 def open_newest(root: Path, case: str, name: str) -> tuple[int, VoxelFile] | None:
@@ -107,6 +104,14 @@ def read_quality(maps: Path) -> float | None:
     if value is not None and not isinstance(value, float | int):
         raise VoxelsError(f"{path}: has no number 'pairwise_dice'")
     return value
+
+
+def _newest(root: Path, case: str) -> tuple[int, Path] | None:
+    for number in _cycles(root):
+        maps = map_folder(root, number, case)
+        if (cycle_path(root, number) / QUERIES).is_file() and holds_maps(maps):
+            return number, maps
+    return None
 
 
 def _cycles(root: Path) -> list[int]:

@@ -2,9 +2,9 @@
 
 A file is one Blosc2 frame (`.b2nd`) with an n-dimensional array, readable by any Blosc2. Blosc2 itself has no
 checksums: it decodes flipped bits to other voxels, or crashes when they are in its metadata. So the frame
-holds a checksum of each chunk in its variable-length metadata, and four bytes after it are one of its head and
-tail, which is looked at first. Whoever has opened a file can read it to the end, also when another process
-replaces or removes it meanwhile.
+holds a checksum of each chunk in its variable-length metadata, and four bytes behind it hold one of its head
+and tail, which is looked at first. Whoever has opened a file can read it to the end, also when another
+process replaces or removes it meanwhile.
 """
 
 from __future__ import annotations

@@ -8,7 +8,8 @@ from nnactive_server.store.answers import Answer, AnswerRecord, Answers, Change,
 from nnactive_server.store.blobs import Blobs, Limits
 from nnactive_server.store.cases import Case, Cases, Source, check_case_name
 from nnactive_server.store.database import Database
-from nnactive_server.store.events import Event, Events
+from nnactive_server.store.effort import Effort, efforts
+from nnactive_server.store.events import Event, Events, acting
 from nnactive_server.store.idempotency import Idempotency, Reply, Request
 from nnactive_server.store.ids import ID
 from nnactive_server.store.jobs import Job, Jobs, JobState, Progress
@@ -29,6 +30,7 @@ __all__ = [
     "Cases",
     "Change",
     "Database",
+    "Effort",
     "Event",
     "Events",
     "Idempotency",
@@ -57,5 +59,7 @@ __all__ = [
     "Tokens",
     "Upload",
     "Uploads",
+    "acting",
     "check_case_name",
+    "efforts",
 ]

@@ -56,7 +56,8 @@ class Blobs:
         self.root = root
         self.limits = limits or Limits()
         self.temporary = root / "tmp"
-        self.temporary.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.temporary.mkdir(exist_ok=True)
         sync(root)
 
     def put(self, content: bytes | BinaryIO) -> str:

@@ -127,6 +127,12 @@ class Cases:
             rows = connection.execute(f"{_SELECT} WHERE cases.project = ? ORDER BY cases.name", (project,))
             return tuple(_case(row) for row in rows)
 
+    def count(self, project: str) -> int:
+        """How many a project has."""
+        with self._database.read() as connection:
+            query = "SELECT count(*) FROM cases WHERE project = ?"
+            return int(connection.execute(query, (project,)).fetchone()[0])
+
     def free_name(self, project: str) -> str:
         """The next name of the form case-0001; to be asked for in the transaction that uses it."""
         taken = {case.name.lower() for case in self.list(project)}

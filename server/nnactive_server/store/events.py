@@ -11,7 +11,9 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +22,7 @@ from nnactive_server.store.texts import from_text, to_text
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.1
+_actor: ContextVar[str | None] = ContextVar("actor", default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,7 @@ class Event:
         project: id; None for what belongs to no project.
         kind: e.g. `answer.recorded`, `job.running`.
         subject: id of the thing it happened to.
-        payload: plain JSON values.
+        payload: plain JSON values; `by` is the name of whoever caused it, where somebody did.
     """
 
     seq: int
@@ -41,6 +44,16 @@ class Event:
     kind: str
     subject: str
     payload: Mapping[str, Any]
+
+
+@contextmanager
+def acting(name: str) -> Iterator[None]:
+    """Events of this task, and of the threads it calls, tell that this person or program caused them."""
+    before = _actor.set(name)
+    try:
+        yield
+    finally:
+        _actor.reset(before)
 
 
 def emit(
@@ -52,6 +65,9 @@ def emit(
     payload: Mapping[str, Any],
 ) -> int:
     """Write an event in the caller's transaction; returns its number."""
+    by = _actor.get()
+    if by is not None:
+        payload = {**payload, "by": by}
     cursor = connection.execute(
         "INSERT INTO events (at, project, kind, subject, payload) VALUES (?, ?, ?, ?, ?)",
         (at, project, kind, subject, to_text(payload, f"event {kind}")),

@@ -149,9 +149,20 @@ class Jobs:
 
     def list(self, project: str | None = None, states: Collection[JobState] = ()) -> tuple[Job, ...]:
         """Jobs, oldest first: all, or only those of a project or in some states."""
+        condition = "(? IS NULL OR project = ?) AND (? = '[]' OR state IN (SELECT value FROM json_each(?)))"
+        wanted = to_text(list(states), "job states")
         with self._database.read() as connection:
-            found = _select(connection, "(? IS NULL OR project = ?)", project, project)
-        return tuple(job for job in found if not states or job.state in states)
+            return _select(connection, condition, project, project, wanted, wanted)
+
+    def ended(self, limit: int) -> tuple[Job, ...]:
+        """The last `limit` jobs that succeeded, failed or were cancelled, of all projects; newest end first."""
+        condition = (
+            "id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'failed', 'cancelled') "
+            "ORDER BY finished DESC, id DESC LIMIT ?)"
+        )
+        with self._database.read() as connection:
+            found = _select(connection, condition, limit)
+        return tuple(sorted(found, key=lambda job: (job.finished or 0.0, job.id), reverse=True))
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs of all projects are in each state; states without jobs are left out."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +39,9 @@ class Store:
 
     def __init__(self, root: Path, limits: Limits | None = None, clock: Clock = time.time) -> None:
         root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with suppress(OSError):  # SQLite says it better
+            # Its owner's alone whatever the folder's permissions; SQLite gives its other files the same.
+            (root / DATABASE).touch(mode=0o600)
         self.database = Database(root / DATABASE, clock=clock)
         self.blobs = Blobs(root / FILES, limits)
         self.uploads = Uploads(self.blobs)

@@ -93,6 +93,12 @@ class Tokens:
         same = hmac.compare_digest(_digest(secret), _NOBODY if row is None else row["digest"])
         return _token(row) if same and row is not None else None
 
+    def is_valid(self, token: str) -> bool:
+        """Whether a token, by its id, is there and was not revoked."""
+        with self._database.read() as connection:
+            query = "SELECT 1 FROM tokens WHERE id = ? AND revoked IS NULL"
+            return connection.execute(query, (token,)).fetchone() is not None
+
     def revoke(self, token: str) -> Token:
         """End a token's validity, by its id or by the name of a valid one; for good, and at once.
 

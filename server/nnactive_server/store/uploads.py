@@ -71,7 +71,7 @@ class Uploads:
             raise InvalidInput(
                 "an upload needs the SHA-256 (64 digits in lower-case hex) and the size in bytes"
             )
-        upload = hashlib.sha256(f"{owner}\0{sha256}\0{size}".encode()).hexdigest()[:32]
+        upload = _id(owner, sha256, size)
         if self._blobs.refresh(sha256):
             stored = self._blobs.size(sha256)
             if stored != size:
@@ -101,6 +101,11 @@ class Uploads:
         # In this order: a part file that is gone by now has become the stored file before.
         received = _size(part)
         return Upload(upload, sha256, size, size if self._blobs.exists(sha256) else received)
+
+    def belongs_to(self, upload: str, owner: str) -> bool:
+        """Whether this owner began an upload; raises NotFound."""
+        known = self.get(upload)
+        return upload == _id(owner, known.sha256, known.size)
 
     def append(self, upload: str, offset: int, chunk: bytes, chunk_sha256: str) -> Upload:
         """Add the next piece.
@@ -194,6 +199,10 @@ class Uploads:
         if not UPLOAD_ID.fullmatch(upload):
             raise _unknown(upload)
         return self._blobs.temporary / f"{upload}.part", self._blobs.temporary / f"{upload}.json"
+
+
+def _id(owner: str, sha256: str, size: int) -> str:
+    return hashlib.sha256(f"{owner}\0{sha256}\0{size}".encode()).hexdigest()[:32]
 
 
 def _write_whole(file: FileIO, offset: int, chunk: bytes) -> None:

@@ -17,7 +17,7 @@ from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import CaseOut, JobOut
 from nnactive_server.api.server import Here, Server
 from nnactive_server.api.views import case_out, job_out
-from nnactive_server.core.errors import InvalidInput
+from nnactive_server.core.errors import InvalidInput, NNActiveError
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.store import Case
 
@@ -65,7 +65,7 @@ def add_case(project: str, body: CaseIn, server: Here, caller: Annotator, once: 
     if count != len(wanted):
         raise InvalidInput(f"channels: {count} files; this project has the channels {', '.join(wanted)}")
     if body.channels:
-        taken = _known(server, body.channels) or _take_in(server, _uploaded(server, body.channels))
+        taken = _known(server, body.channels) or _read(server, body.channels)
     else:
         taken = _take_in(server, [_on_server(server, body.server_path or "")])
     sources = [{"sha256": sha256, "size": server.known_size(sha256) or 0} for sha256 in body.channels or ()]
@@ -117,6 +117,17 @@ def _known(server: Server, channels: Sequence[str]) -> _Taken | None:
     return _Taken(found[0].case.geometry, tuple(source.image for source in found), arrays)
 
 
+def _read(server: Server, channels: Sequence[str]) -> _Taken:
+    paths = _uploaded(server, channels)
+    try:
+        return _take_in(server, paths)
+    except NNActiveError:
+        if all(path.exists() for path in paths):
+            raise
+    # Somebody else made a case of such a file meanwhile, and it was removed: now that case has its voxels.
+    return _read(server, channels)
+
+
 def _uploaded(server: Server, channels: Sequence[str]) -> list[Path]:
     paths = []
     for sha256 in channels:
@@ -138,8 +149,12 @@ def _on_server(server: Server, given: str) -> Path:
     """A path below one of the folders that the operator allowed."""
     roots = server.settings.import_roots
     # A path that is not absolute is taken from the first folder, so clients need not know where it lies.
-    path = ((roots[0] if roots else Path("/")) / given).resolve()
-    if not any(path.is_relative_to(root) for root in roots) or not path.exists():
+    try:
+        path = ((roots[0] if roots else Path("/")) / given).resolve()
+        allowed = any(path.is_relative_to(root) for root in roots) and (path.is_file() or path.is_dir())
+    except (OSError, ValueError, RuntimeError):  # nothing of this name can be there, or a circle of links
+        allowed = False
+    if not allowed:
         raise Problem(
             403,
             "folder-not-allowed",

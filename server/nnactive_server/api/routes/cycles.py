@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from nnactive_server.api.access import Annotator, Viewer
+from nnactive_server.api.access import Annotator, Viewer, require
 from nnactive_server.api.learning import CYCLE, learning
 from nnactive_server.api.once import OnceOnly
 from nnactive_server.api.problems import Problem
@@ -12,7 +12,7 @@ from nnactive_server.api.replies import JobOut
 from nnactive_server.api.server import Here, Server
 from nnactive_server.api.views import job_out
 from nnactive_server.core.errors import Conflict
-from nnactive_server.store import Job, JobState
+from nnactive_server.store import Job, JobState, Role, Token
 
 router = APIRouter(prefix="/v1", tags=["training"])
 
@@ -49,6 +49,7 @@ def read_job(job: str, server: Here, caller: Viewer) -> JobOut:
 @router.post("/jobs/{job}/cancel", status_code=202, response_model=JobOut)
 def cancel(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
     """Ask a job to stop; what it has trained is kept, and starting or resuming goes on from there."""
+    _check_role(server, job, caller)
     reply = once(202, lambda: _shown(server, server.store.jobs.cancel(job)))
     server.supervisor.wake()
     return reply
@@ -57,9 +58,16 @@ def cancel(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Respons
 @router.post("/jobs/{job}/resume", status_code=202, response_model=JobOut)
 def resume(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
     """Queue a cancelled or failed job again; it goes on from its last checkpoint."""
+    _check_role(server, job, caller)
     reply = once(202, lambda: _shown(server, server.store.jobs.resume(job)))
     server.supervisor.wake()
     return reply
+
+
+def _check_role(server: Server, job: str, caller: Token) -> None:
+    """Who may stop or go on with a job is who may start one of its kind."""
+    needed = Role.ANNOTATOR if server.store.jobs.get(job).kind == CYCLE else Role.ADMIN
+    require(caller, needed)
 
 
 def _begin(server: Server, project: str, number: int) -> Job:

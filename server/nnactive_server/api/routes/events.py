@@ -14,7 +14,8 @@ from nnactive_server.api.streams import Listener, as_stream
 from nnactive_server.api.views import event_out
 
 router = APIRouter(prefix="/v1/events", tags=["events"])
-After = Annotated[int, Query(ge=0, le=2**62)]
+_LAST = 2**62
+After = Annotated[int, Query(ge=0, le=_LAST)]
 
 
 @router.get("")
@@ -43,7 +44,7 @@ async def stream_events(
     project: str | None = None,
 ) -> StreamingResponse:
     """The same as server-sent events; goes on after `Last-Event-ID`, or from now on without one."""
-    seen = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
+    seen = min(int(last_event_id), _LAST) if last_event_id and last_event_id.isdecimal() else after
     # Here, where a refusal can still be sent.
     server.streams.check(caller.id)
     return StreamingResponse(as_stream(server, project, seen, caller.id), media_type="text/event-stream")

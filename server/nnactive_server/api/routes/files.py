@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Request, Response
@@ -14,6 +15,7 @@ from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import UploadOut
 from nnactive_server.api.server import Here, Server
 from nnactive_server.core.errors import Conflict, InvalidInput
+from nnactive_server.store import Token, Upload
 
 router = APIRouter(prefix="/v1", tags=["files"])
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
@@ -53,23 +55,41 @@ async def append(
 ) -> UploadOut:
     """The next piece of a file."""
     chunk = await request.body()
-    return await run_in_threadpool(_append, server, upload, content_range, chunk, nnactive_chunk_sha256)
+    return await run_in_threadpool(
+        _append, server, caller, upload, content_range, chunk, nnactive_chunk_sha256
+    )
 
 
-def _append(server: Server, upload: str, content_range: str, chunk: bytes, sha256: str) -> UploadOut:
+def _append(
+    server: Server, caller: Token, upload: str, content_range: str, chunk: bytes, sha256: str
+) -> UploadOut:
     first = _first(content_range, len(chunk))
+    if not server.store.uploads.belongs_to(upload, caller.id):
+        raise Problem(404, "not-found", "You have begun no such upload; begin it again.")
     try:
-        known = server.store.uploads.append(upload, first, chunk, sha256)
+        known = _with_piece(server, upload, first, chunk, sha256)
+        if known.complete and server.known_size(known.sha256) is None:
+            server.store.uploads.finish(upload)
     except Conflict as conflict:
         raise Problem(409, "offset", str(conflict), received=conflict.current) from conflict
-    if known.complete:
-        server.store.uploads.finish(upload)
     return UploadOut(
         id=upload,
         received=known.received,
         done=known.complete,
         chunk_bytes=server.settings.limits.chunk_bytes,
     )
+
+
+def _with_piece(server: Server, upload: str, first: int, chunk: bytes, sha256: str) -> Upload:
+    """The upload with one more piece, or complete when all is here; raises Conflict for a wrong place."""
+    try:
+        return server.store.uploads.append(upload, first, chunk, sha256)
+    except Conflict:
+        # The answer to the last piece was lost, or somebody else sent the same file and was faster.
+        known = server.store.uploads.get(upload)
+        if known.complete or server.known_size(known.sha256) is not None:
+            return replace(known, received=known.size)
+        raise
 
 
 def _first(content_range: str, length: int) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 
 from nnactive_server import __version__
 from nnactive_server.api.access import Viewer
-from nnactive_server.api.guard import PROTOCOL
+from nnactive_server.api.connection import PROTOCOL
 from nnactive_server.api.replies import HealthOut, PersonOut
 from nnactive_server.api.server import Here
 from nnactive_server.jobs.slots import devices
