@@ -1,7 +1,8 @@
 """Threads for work that may wait, one for each kind, so that a long poll or a large image holds up nothing else.
 
     front   what the clinician waits for: leases, lists, short questions
-    load    voxels
+    load    voxels of the patch somebody waits for
+    ahead   voxels of those that come next
     disk    the file of unsent answers
     post    sending answers, prolonging leases
     watch   the long poll for events

@@ -55,9 +55,9 @@ class Learning:
 
 def learning(store: Store, project: str) -> Learning:
     """How far a project is."""
-    jobs = [job for job in store.jobs.list(project) if job.kind == CYCLE]
-    done = tuple(job.result for job in jobs if job.state == JobState.SUCCEEDED and job.result is not None)
-    return Learning(done, any(job.state in _UNFINISHED for job in jobs))
+    ends = store.jobs.results(project, CYCLE)
+    done = tuple(result for state, result in ends if state == JobState.SUCCEEDED and result is not None)
+    return Learning(done, any(state in _UNFINISHED for state, _ in ends))
 
 
 def statistics(store: Store, project: Project) -> StatisticsOut:

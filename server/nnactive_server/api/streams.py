@@ -66,7 +66,7 @@ class Listener:
 
 
 async def as_stream(server: Server, project: str | None, seen: int | None, caller: str) -> AsyncIterator[str]:
-    """Events in the format of server-sent events (HTML standard, section 9.2), until the server or the token ends.
+    """Events in the format of server-sent events (HTML standard, section 9.2), until it or the token ends.
 
     Args:
         server: whose events.

@@ -6,15 +6,17 @@ import logging
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
 from nnactive_server.cli.session import Json, session
 from nnactive_server.core.errors import ServerError
-from nnactive_server.store import Role, Store
-from nnactive_server.store.state import DATABASE
+from nnactive_server.core.roles import Role
+
+if TYPE_CHECKING:
+    from nnactive_server.store import Store
 
 Data = Annotated[Path, typer.Option(help="Folder that holds everything the server keeps; made when missing.")]
 
@@ -105,7 +107,7 @@ def create(
     Example: nnactive token create --data /srv/nnactive --name ann --role annotator
     """
     # Also before the first start, so that the server need not make a token of its own.
-    with session(as_json) as run, Store(data) as store:
+    with session(as_json) as run, _store(data, new=True) as store:
         token, secret = store.tokens.create(name, role)
         document = {"id": token.id, "name": token.name, "role": token.role, "token": secret}
         run.result(document, f"Token of {token.name} ({token.role}), shown once:\n{secret}")
@@ -138,8 +140,11 @@ def revoke(
         run.result({"id": ended.id, "name": ended.name}, f"The token of {ended.name} is no longer valid.")
 
 
-def _store(data: Path) -> Store:
-    if not (data / DATABASE).is_file():
+def _store(data: Path, new: bool = False) -> Store:
+    from nnactive_server.store import Store
+    from nnactive_server.store.state import DATABASE
+
+    if not new and not (data / DATABASE).is_file():
         raise ServerError(f"{data}: no server was ever started here; check --data")
     return Store(data)
 

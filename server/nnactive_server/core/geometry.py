@@ -36,7 +36,7 @@ class Geometry:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Geometry:
-        """Read what `dataclasses.asdict` made of a grid; raises KeyError, TypeError or ValueError otherwise."""
+        """Read what `dataclasses.asdict` made of a grid; raises KeyError, TypeError or ValueError."""
         z, y, x = document["spacing"]
         a, b, c = document["origin"]
         return cls(index3(document["shape"]), (z, y, x), (a, b, c), tuple(document["direction"]))

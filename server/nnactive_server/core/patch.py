@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 Index3 = tuple[int, int, int]
+_INTEGERS = [int, int, int]
 
 
 def index3(values: Sequence[int], what: str = "value") -> Index3:
@@ -14,6 +15,8 @@ def index3(values: Sequence[int], what: str = "value") -> Index3:
     Raises:
         ValueError: not exactly three, or not integral.
     """
+    if type(values) is tuple and [*map(type, values)] == _INTEGERS:  # most callers, thousands at a time
+        return values
     numbers = tuple(int(v) for v in values)
     if len(numbers) != 3 or any(n != v for n, v in zip(numbers, values, strict=True)):
         raise ValueError(f"{what} needs three whole numbers (z, y, x), got {tuple(values)}")

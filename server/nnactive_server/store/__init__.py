@@ -4,6 +4,7 @@
 power fails; nothing is there by half.
 """
 
+from nnactive_server.core.roles import Role
 from nnactive_server.store.answers import Answer, AnswerRecord, Answers, Change, Kind, Reason
 from nnactive_server.store.blobs import Blobs, Limits
 from nnactive_server.store.cases import Case, Cases, Source, check_case_name
@@ -17,7 +18,7 @@ from nnactive_server.store.leases import Leases
 from nnactive_server.store.patches import Lease, NewPatch, Origin, Patches, PatchRecord, PatchState
 from nnactive_server.store.projects import Project, Projects
 from nnactive_server.store.state import Store
-from nnactive_server.store.tokens import Role, Token, Tokens
+from nnactive_server.store.tokens import Token, Tokens
 from nnactive_server.store.uploads import Upload, Uploads
 
 __all__ = [

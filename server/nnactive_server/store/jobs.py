@@ -155,7 +155,7 @@ class Jobs:
             return _select(connection, condition, project, project, wanted, wanted)
 
     def ended(self, limit: int) -> tuple[Job, ...]:
-        """The last `limit` jobs that succeeded, failed or were cancelled, of all projects; newest end first."""
+        """The `limit` jobs of all projects that succeeded, failed or were cancelled last, newest first."""
         condition = (
             "id IN (SELECT id FROM jobs WHERE state IN ('succeeded', 'failed', 'cancelled') "
             "ORDER BY finished DESC, id DESC LIMIT ?)"
@@ -177,6 +177,13 @@ class Jobs:
         with self._database.read() as connection:
             query = "SELECT count(*) FROM jobs WHERE state = 'queued' AND id <= ?"
             return int(connection.execute(query, (job.id,)).fetchone()[0])
+
+    def results(self, project: str, kind: str) -> tuple[tuple[JobState, Any], ...]:
+        """State and result of a project's jobs of a kind, oldest first; without their logs."""
+        query = "SELECT state, result FROM jobs WHERE project = ? AND kind = ? ORDER BY id"
+        with self._database.read() as connection:
+            rows = connection.execute(query, (project, kind))
+            return tuple((JobState(row["state"]), from_text(row["result"])) for row in rows)
 
     def claim(self, pid: int, kinds: Collection[str] | None = None) -> Job | None:
         """Start the oldest queued job whose project has none running; only one caller ever gets it.

@@ -9,11 +9,10 @@ from collections.abc import Collection
 from nnactive_server.core.errors import Conflict, InvalidInput
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import emit
-from nnactive_server.store.patches import Lease, PatchRecord, find_patch, select_patches
+from nnactive_server.store.patches import LONGEST_SECONDS, Lease, PatchRecord, find_patch, select_patches
 from nnactive_server.store.projects import find_project
 from nnactive_server.store.texts import name_of, to_text
 
-LONGEST_SECONDS = 24 * 3600.0
 _FREE = "(leases.holder IS NULL OR leases.holder = :_holder)"
 _LEFT_OUT = "patches.id NOT IN (SELECT value FROM json_each(:_besides))"
 _UNREAD = (

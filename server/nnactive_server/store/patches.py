@@ -17,6 +17,9 @@ from nnactive_server.store.ids import new_id
 from nnactive_server.store.projects import find_project
 from nnactive_server.store.texts import from_text, to_text
 
+LONGEST_SECONDS = 24 * 3600.0
+"""The longest lease."""
+
 
 class PatchState(StrEnum):
     """What the newest first-reading answer made of a patch."""
@@ -243,9 +246,11 @@ def select_patches(
     where = " AND ".join([*(f"patches.{name} = :{name}" for name in columns), f"({condition})"])
     rows = connection.execute(
         "SELECT patches.*, leases.holder, leases.granted, leases.expires FROM patches "
-        "LEFT JOIN leases ON leases.patch = patches.id AND leases.expires > :_now "
+        "LEFT JOIN leases ON leases.patch = patches.id "
+        # One that ends later than any can was granted before the clock was set back, and holds nobody off.
+        "AND leases.expires > :_now AND leases.expires <= :_now + :_longest "
         f"WHERE {where} ORDER BY patches.cycle, patches.rank LIMIT :_limit OFFSET :_offset",
-        {**wanted, "_now": now, "_limit": limit, "_offset": offset},
+        {**wanted, "_now": now, "_longest": LONGEST_SECONDS, "_limit": limit, "_offset": offset},
     )
     return tuple(_record(row) for row in rows)
 

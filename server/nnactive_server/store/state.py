@@ -13,6 +13,7 @@ from nnactive_server.store.cases import Cases
 from nnactive_server.store.database import Clock, Database
 from nnactive_server.store.events import Events, Watcher
 from nnactive_server.store.idempotency import Idempotency
+from nnactive_server.store.ids import go_on_after
 from nnactive_server.store.jobs import Jobs
 from nnactive_server.store.leases import Leases
 from nnactive_server.store.patches import Patches
@@ -22,6 +23,7 @@ from nnactive_server.store.uploads import Uploads
 
 DATABASE = "state.sqlite"
 FILES = "files"
+_WITH_IDS = ("tokens", "projects", "cases", "patches", "jobs")
 _SOURCES = ("case_images.blob", "answers.labels", "answers.unsure", "answers.prefill")
 
 
@@ -55,6 +57,8 @@ class Store:
         self.answers = Answers(self.database, self.blobs)
         self.jobs = Jobs(self.database)
         self.idempotency = Idempotency(self.database)
+        # Ids tell the order in which things were made, also when the clock was set back since.
+        go_on_after(self._newest_id())
 
     def used_files(self) -> frozenset[str]:
         """SHA-256 of every stored file that a case or an answer names."""
@@ -98,6 +102,12 @@ class Store:
         """Let go of the files; what was acknowledged is on the disk already."""
         self._watcher.close()
         self.database.close()
+
+    def _newest_id(self) -> str:
+        """The largest id of all; empty before the first."""
+        each = " UNION ALL ".join(f"SELECT max(id) AS id FROM {table}" for table in _WITH_IDS)
+        with self.database.read() as connection:
+            return str(connection.execute(f"SELECT coalesce(max(id), '') FROM ({each})").fetchone()[0])
 
     def __enter__(self) -> Store:
         return self

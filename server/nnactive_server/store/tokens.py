@@ -7,9 +7,9 @@ import hmac
 import secrets
 import sqlite3
 from dataclasses import dataclass
-from enum import StrEnum
 
 from nnactive_server.core.errors import Conflict, NotFound
+from nnactive_server.core.roles import Role
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import emit
 from nnactive_server.store.ids import new_id
@@ -17,20 +17,6 @@ from nnactive_server.store.texts import name_of
 
 _PREFIX = "nna"
 _NOBODY = bytes(32)
-
-
-class Role(StrEnum):
-    """What somebody may do; each role may do all that the ones before it may."""
-
-    VIEWER = "viewer"
-    ANNOTATOR = "annotator"
-    REVIEWER = "reviewer"
-    ADMIN = "admin"
-
-    def covers(self, needed: Role) -> bool:
-        """Whether this role may do what `needed` may."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
 
 
 @dataclass(frozen=True, slots=True)

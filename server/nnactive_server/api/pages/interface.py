@@ -91,7 +91,7 @@ def describe(app: FastAPI) -> Interface:
     schemas: Mapping[str, Any] = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
     for route in _routes(app):
-        for method in sorted(route.methods):
+        for method in sorted(route.methods or ()):
             about = document["paths"][route.path_format][method.lower()]
             made = _operation(method, route, about, schemas)
             groups.setdefault(about["tags"][0], []).append(made)
@@ -168,9 +168,8 @@ def _curl(
     how = {"GET": "", "HEAD": " --head"}.get(method, f" -X {method}")
     address = _PLACEHOLDER.sub(lambda found: found[1].upper(), path)
     pieces = [f'curl{how} -H "Authorization: Bearer $TOKEN"']
-    for one in parameters:
-        if one["in"] == "header" and one["required"]:
-            pieces.append(f"-H '{one['name']}: {one['name'].upper().replace('-', '_')}'")
+    headers = [one["name"] for one in parameters if one["in"] == "header" and one["required"]]
+    pieces += [f"-H '{name}: {name.upper().replace('-', '_')}'" for name in headers]
     if body is not None:
         pieces.append("-H 'Content-Type: application/json'")
         pieces.append(f"-d {shlex.quote(json.dumps(example(body, schemas)))}")

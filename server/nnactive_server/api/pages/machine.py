@@ -107,13 +107,13 @@ class FolderSize:
         self._thread: threading.Thread | None = None
 
     def get(self, wait: float = _WAIT_SECONDS) -> int | None:
-        """The newest count; one that takes longer than `wait` seconds is there for a later call."""
+        """The newest count; None while the first one takes longer than `wait` seconds."""
         with self._lock:
             if self._thread is None and time.monotonic() >= self._until:
                 self._thread = threading.Thread(target=self._count, name="folder-size", daemon=True)
                 self._thread.start()
             thread = self._thread
-        if thread is not None:
+        if thread is not None and self._known is None:
             thread.join(wait)
         return self._known
 

@@ -12,6 +12,7 @@ from nnactive_server.api.pages.curve import Curve, colour_of, draw
 from nnactive_server.api.pages.jobs import JobView, ended, unfinished
 from nnactive_server.api.pages.machine import Machine, machine
 from nnactive_server.api.server import Server
+from nnactive_server.api.views import SETTLED
 from nnactive_server.store import Effort, PatchState, Project, Role, Store, Token, efforts
 
 BUSY_SECONDS = 5
@@ -56,7 +57,7 @@ class Cost:
         annotation: active time of all annotators.
         training: of the machine.
         computing: likewise, with everything else that belongs to a training.
-        patches: that are answered.
+        patches: whose every voxel somebody told, apart from those nobody is sure of.
     """
 
     annotation: float
@@ -165,7 +166,7 @@ def _project(store: Store, project: Project) -> ProjectView:
         missing=known.newest.get("missing", 0),
         at_work=_at_work(store, project.id),
         people=people,
-        cost=_cost(known, people, sum(one.all for one in states if one.state not in _WAITING)),
+        cost=_cost(known, people, sum(one.all for one in states if one.state in SETTLED)),
         model=known.model,
         trainings=known.next_training,
         curve=draw(known.results, project.settings["labels"]),

@@ -55,8 +55,8 @@ class Field:
 
 
 def fields(schema: Schema) -> tuple[Field, ...]:
-    """The fields of an object."""
-    required = schema.get("required", ())
+    """The fields of an object; in a reply none is called needed, as all are there."""
+    required = schema.get("required", ()) if schema.get("additionalProperties") is False else ()
     return tuple(Field.of(name, one, name in required) for name, one in schema.get("properties", {}).items())
 
 

@@ -40,14 +40,14 @@ def duration(seconds: float) -> str:
     whole = max(round(seconds), 0)
     if whole >= 3600:  # seconds say nothing then
         whole = round(whole / 60) * 60
-    for (size, unit), smaller in zip(_UNITS, (*_UNITS[1:], None), strict=True):
-        if whole >= size or smaller is None:
-            break
-    first, rest = divmod(whole, size)
-    words = many(first, unit)
-    if smaller is None or size == 60 or rest < smaller[0]:
+    place = next((i for i, (size, _) in enumerate(_UNITS) if whole >= size), len(_UNITS) - 1)
+    size, unit = _UNITS[place]
+    words = many(whole // size, unit)
+    if size <= 60:
         return words
-    return f"{words} {many(rest // smaller[0], smaller[1])}"
+    smaller, below = _UNITS[place + 1]
+    rest = whole % size // smaller
+    return f"{words} {many(rest, below)}" if rest else words
 
 
 def left(seconds: float | None) -> str:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Response
 from nnactive_server.api.access import Admin, Annotator, Viewer
 from nnactive_server.api.bodies import CaseIn, FolderIn
 from nnactive_server.api.learning import learning
+from nnactive_server.api.lists import listed
 from nnactive_server.api.once import OnceOnly
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import CaseOut, JobOut
@@ -33,13 +34,14 @@ class _Taken:
     arrays: Sequence[Mapping[str, Any]]
 
 
-@router.get("/projects/{project}/cases")
-def list_cases(project: str, server: Here, caller: Viewer) -> list[CaseOut]:
+@router.get("/projects/{project}/cases", response_model=list[CaseOut])
+def list_cases(project: str, server: Here, caller: Viewer) -> Response:
     """The cases of a project, by name."""
     cases = server.store.cases.list(project)
     counts = server.store.patches.counts_by_case(project)
     known = learning(server.store, project)
-    return [case_out(case, counts.get(case.id, {}), known.quality, known.model) for case in cases]
+    rows = [case_out(case, counts.get(case.id, {}), known.quality, known.model) for case in cases]
+    return listed(CaseOut, rows)
 
 
 @router.get("/cases/{case}")

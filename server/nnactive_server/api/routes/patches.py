@@ -11,6 +11,7 @@ from fastapi import APIRouter, Query, Response
 from nnactive_server.api.access import Annotator, Viewer
 from nnactive_server.api.bodies import PatchIn, StartIn
 from nnactive_server.api.learning import learning
+from nnactive_server.api.lists import listed, shown
 from nnactive_server.api.once import OnceOnly
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import BatchOut, PatchOut
@@ -23,23 +24,25 @@ from nnactive_server.store import Lease, NewPatch, Origin, PatchState, Token
 router = APIRouter(prefix="/v1", tags=["patches"])
 
 
-@router.get("/projects/{project}/queries")
-def current_batch(project: str, server: Here, caller: Viewer) -> BatchOut:
+@router.get("/projects/{project}/queries", response_model=BatchOut)
+def current_batch(project: str, server: Here, caller: Viewer) -> Response:
     """The newest cycle's patches in the order of their ranks."""
     known = learning(server.store, project)
     # A query that found no room leaves no patches, and its batch is the current one nevertheless.
     cycle = max(server.store.patches.newest_cycle(project) or 0, known.next_training)
     patches = server.store.patches.list(project, cycle=cycle)
-    return BatchOut(
-        cycle=cycle,
-        model=known.model,
-        patches=[patch_out(patch, caller) for patch in patches],
-        missing=known.newest.get("missing", 0),
-        shortages=known.newest.get("shortages", []),
+    return shown(
+        BatchOut(
+            cycle=cycle,
+            model=known.model,
+            patches=[patch_out(patch, caller) for patch in patches],
+            missing=known.newest.get("missing", 0),
+            shortages=known.newest.get("shortages", []),
+        )
     )
 
 
-@router.get("/projects/{project}/patches")
+@router.get("/projects/{project}/patches", response_model=list[PatchOut])
 def list_patches(
     project: str,
     server: Here,
@@ -49,11 +52,11 @@ def list_patches(
     case: str | None = None,
     limit: Annotated[int | None, Query(ge=1, le=10_000)] = None,
     offset: Annotated[int, Query(ge=0, le=1 << 31)] = 0,
-) -> list[PatchOut]:
+) -> Response:
     """Patches by cycle and rank: all, or those of a state, cycle or case; pages with `limit` and `offset`."""
     most = -1 if limit is None else limit
     found = server.store.patches.list(project, cycle, state, case, most, offset)
-    return [patch_out(patch, caller) for patch in found]
+    return listed(PatchOut, [patch_out(patch, caller) for patch in found])
 
 
 @router.post("/projects/{project}/patches", status_code=201, response_model=PatchOut)

@@ -1,0 +1,478 @@
+"""The work on patches: one open at a time, answered, kept, and the next one at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from NNActiveLogic.client.answers import Answer, Reason
+from NNActiveLogic.client.errors import ClientError, Leased
+from NNActiveLogic.client.outbox import Entry
+from NNActiveLogic.client.values import Patch
+from NNActiveLogic.presenter import words
+from NNActiveLogic.presenter.activity import ActiveTime
+from NNActiveLogic.presenter.ahead import Ahead
+from NNActiveLogic.presenter.answering import DONE, Said, Work, refuse
+from NNActiveLogic.presenter.cache import ArrayCache
+from NNActiveLogic.presenter.desk import Desk
+from NNActiveLogic.presenter.leases import Leases
+from NNActiveLogic.presenter.loader import Loader, Origin, Start, from_entry
+from NNActiveLogic.presenter.sending import Sending
+from NNActiveLogic.work import HeatSettings, PatchView, WorkError
+
+
+class State(StrEnum):
+    """Where the work stands."""
+
+    IDLE = "idle"
+    FETCHING = "fetching"
+    LOADING = "loading"
+    EDITING = "editing"
+    KEEPING = "keeping"
+    WAITING = "waiting"
+    DONE = "done"
+
+
+_SENTENCES = {
+    State.IDLE: words.IDLE,
+    State.FETCHING: words.FETCHING,
+    State.KEEPING: words.KEEPING,
+    State.WAITING: words.WAITING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionView:
+    """What is shown of the work.
+
+    Attributes:
+        state: see `State`; the editor takes no strokes unless it is `EDITING`.
+        sentence: the same for people; empty while editing.
+        notice: something that needs attention; empty when nothing does.
+        patch: the open one, or the one being loaded.
+        origin: what the work on it started from.
+        stale: what is shown comes from an older model than the newest.
+        can_answer, can_confirm: which answers are possible.
+        can_go_back: whether there is a box before.
+        seconds: active time on this patch.
+        drafts: patches that were left with a drawing.
+    """
+
+    state: State
+    sentence: str
+    notice: str
+    patch: Patch | None
+    origin: Origin | None
+    stale: bool
+    can_answer: bool
+    can_confirm: bool
+    can_go_back: bool
+    seconds: float
+    drafts: frozenset[str]
+
+
+class Session:
+    """The state machine of one clinician in one project.
+
+    No patch is opened twice, no answer is lost once it was given, and only the open patch and those that come
+    next are leased.
+
+    Args:
+        desk: of the project.
+        sending: takes the answers.
+        find: the newest that is known of a patch.
+    """
+
+    def __init__(self, desk: Desk, sending: Sending, find: Callable[[str], Patch | None]) -> None:
+        self.notice = ""
+        self.comment = ""
+        self._desk, self._sending, self._find = desk, sending, find
+        self._cache = ArrayCache(desk.preferences.cache_bytes)
+        self.loader = Loader(desk, self._cache)
+        self.leases = Leases(desk, self._lost)
+        self.activity = ActiveTime(desk.clock, desk.preferences.idle_seconds)
+        self.ahead = Ahead(
+            desk,
+            self.leases,
+            self.loader,
+            self._cache,
+            occupied=self._occupied,
+            outdated=self._outdated,
+            arrived=self._arrived,
+        )
+        self._state = State.IDLE
+        self._shown: PatchView | None = None
+        self._start: Start | None = None
+        self._target: Patch | None = None
+        self._wish = ""
+        self._drafts: dict[str, Start] = {}
+        self._passed: dict[str, None] = {}
+        self._before: list[str] = []
+        self._answered: dict[str, int] = {}
+        sending.sent.append(self._sent)
+        sending.parked.append(lambda entry: self._let_go(entry.patch))
+
+    # What is shown
+
+    @property
+    def state(self) -> State:
+        """Where the work stands."""
+        return self._state
+
+    @property
+    def patch(self) -> Patch | None:
+        """The open patch, or the one being loaded."""
+        return self._shown.patch if self._shown else self._target
+
+    def view(self) -> SessionView:
+        """What is shown."""
+        editing = self._state == State.EDITING
+        origin = self._start.origin if self._start else None
+        return SessionView(
+            state=self._state,
+            sentence=self._sentence(),
+            notice=self.notice,
+            patch=self.patch,
+            origin=origin,
+            stale=self._shown is not None and self._shown.stale,
+            can_answer=editing,
+            can_confirm=editing and origin == Origin.PREDICTION,
+            can_go_back=bool(self._before),
+            seconds=self.activity.seconds,
+            drafts=frozenset(self._drafts),
+        )
+
+    # Which patch
+
+    def next(self, sure: bool = False) -> Said:
+        """Go to the next patch; one that is open is left for later, and its drawing is kept as a draft."""
+        if self._state == State.DONE:
+            self._passed.clear()
+        left = self._put_aside(sure, passed=True)
+        if left.ok:
+            self.notice = ""
+            self._wish = ""
+            self.ahead.start()
+            self._advance()
+        return left
+
+    def jump(self, patch: str, sure: bool = False) -> Said:
+        """Open this patch; one with an answer opens with it, to be corrected."""
+        if self.patch is not None and self.patch.id == patch and not self._wish:
+            return DONE
+        left = self._put_aside(sure, passed=False)
+        if not left.ok:
+            return left
+        self.notice = ""
+        self._passed.pop(patch, None)
+        self.ahead.running = True
+        known = self._find(patch)
+        fetched = self.ahead.take(patch)
+        if fetched is not None:
+            self._open(fetched)
+        elif known is not None and self._sending.newest(patch, self._desk.preferences.reading) is not None:
+            # Nobody else is offered it while our answer is on its way, and this works without a server.
+            self._open(known)
+        else:
+            self._wish = patch
+            self._become(State.FETCHING)
+            self._lease(patch)
+        return DONE
+
+    def previous(self, sure: bool = False) -> Said:
+        """Back to the patch before, to look at it again or correct it."""
+        if not self._before:
+            return refuse(words.NOTHING_BEFORE)
+        wanted = self._before[-1]
+        went = self.jump(wanted, sure)
+        if went.ok:
+            self._before = [one for one in self._before if one != wanted]
+        return went
+
+    def leave(self, sure: bool = False) -> Said:
+        """Close the open patch and give everything back; its drawing is kept as a draft."""
+        left = self._put_aside(sure, passed=False)
+        if left.ok:
+            self._wish, self._target = "", None
+            self.ahead.stop()
+            self.ahead.show(None)
+            self._become(State.IDLE)
+        return left
+
+    def stop(self) -> None:
+        """The project is closed: nothing is shown or leased any more."""
+        if self._shown is not None:
+            self._desk.scene.close()
+            self.activity.close()
+        self._shown = self._start = self._target = None
+        self.ahead.stop()
+        self.leases.stop()
+        self._state = State.IDLE
+
+    def take_back(self, patch: str) -> Said:
+        """Make an answered patch open again for everybody; the answer stays in its history."""
+        if patch in self._sending.patches:
+            return refuse(words.FEATURE_LATER)
+        client = self._desk.client
+
+        def done(found: Patch) -> None:
+            self._answered[found.id] = found.revision
+            self._say(words.say(words.TAKEN_BACK))
+            self.ahead.more()
+
+        self._desk.lanes.submit("front", lambda _: client.reopen(patch), done=done, failed=self._refused)
+        return DONE
+
+    # Answers
+
+    def accept(self) -> Said:
+        """What is drawn counts."""
+        return self._answer(lambda work: work.accepted())
+
+    def confirm(self) -> Said:
+        """The prediction is right as it is."""
+        return self._answer(lambda work: work.confirmed())
+
+    def empty(self, sure: bool = False) -> Said:
+        """Nothing of the classes is in the box."""
+        return self._answer(lambda work: work.empty(sure))
+
+    def skip(self, reason: Reason, sure: bool = False) -> Said:
+        """No answer is possible."""
+        return self._answer(lambda work: work.skipped(reason, sure))
+
+    def refer(self, colleague: str) -> Said:
+        """A colleague shall look."""
+        return self._answer(lambda work: work.referred(colleague))
+
+    def set_heat(self, settings: HeatSettings) -> None:
+        """Draw the heat map in another way; another measure appears when it is loaded."""
+        self._desk.preferences.heat = settings
+        shown = self._shown
+        if shown is None:
+            return
+        try:
+            self._draw(self.loader.heat(shown.patch, settings.measure))
+        except KeyError:
+            self._desk.lanes.submit(
+                "load",
+                lambda _: self.loader.fetch_heat(shown.patch, settings.measure),
+                done=lambda heat: self._draw(heat) if (self._shown, settings) == self._now() else None,
+                failed=self._refused,
+            )
+
+    # What comes from outside
+
+    def newest_models(self, versions: tuple[str, ...]) -> None:
+        """The project's models, oldest first; what is open stays, and says when it is stale."""
+        self.loader.models(versions)
+        if self._shown is not None and not self._shown.stale and self.loader.is_stale(self._shown.model):
+            self._shown = replace(self._shown, stale=True)
+            self._desk.scene.mark_stale()
+        self.ahead.reload()
+
+    def new_patches(self) -> None:
+        """The project has got more patches; the open one is not disturbed."""
+        self.ahead.more()
+        if self._state in (State.DONE, State.WAITING):
+            self._advance()
+
+    def regained(self) -> None:
+        """The connection is back."""
+        self.leases.retry()
+        self.ahead.resume()
+        if self._state == State.WAITING:
+            if self._wish:
+                self._become(State.FETCHING)
+                self._lease(self._wish)
+            elif self._target is not None:
+                self._open(self._target)
+            else:
+                self._advance()
+
+    # Within
+
+    def _now(self) -> tuple[PatchView | None, HeatSettings]:
+        return self._shown, self._desk.preferences.heat
+
+    def _draw(self, heat: object) -> None:
+        if self._shown is not None:
+            self._shown = replace(self._shown, heat=heat)  # type: ignore[arg-type]
+            self._desk.scene.set_heat(self._desk.preferences.heat, self._shown.heat)
+
+    def _answer(self, decide: Callable[[Work], Answer | Said]) -> Said:
+        shown, start = self._shown, self._start
+        if self._state == State.KEEPING:
+            return refuse(words.BUSY)
+        if self._state != State.EDITING or shown is None or start is None:
+            return refuse(words.NOTHING_OPEN)
+        work = self._work(start)
+        decided = decide(work) if isinstance(work, Work) else work
+        if isinstance(decided, Said):
+            return decided
+        self.notice = ""
+        self._become(State.KEEPING)
+        reading = self._desk.preferences.reading
+        self._sending.put(shown.patch, decided, reading, done=self._kept, failed=self._not_kept)
+        return DONE
+
+    def _work(self, start: Start) -> Work | Said:
+        try:
+            reading = self._desk.scene.read()
+        except WorkError as problem:
+            return Said(False, str(problem))
+        return Work(reading, start, self.activity.seconds, self._desk.scene.edits(), self.comment)
+
+    def _kept(self) -> None:
+        if self._shown is None:
+            return
+        patch = self._shown.patch
+        self._answered[patch.id] = max(patch.revision, self._answered.get(patch.id, 0)) + 1
+        self._drafts.pop(patch.id, None)
+        self._close()
+        self._advance()
+
+    def _not_kept(self, problem: Exception) -> None:
+        if self._state == State.KEEPING:
+            self.notice = words.say(words.NOT_KEPT, what=problem)
+            self._become(State.EDITING)
+
+    def _close(self) -> None:
+        """Nothing is open any more."""
+        if self._shown is not None:
+            patch = self._shown.patch.id
+            self._before = [*(one for one in self._before if one != patch), patch]
+        self.activity.close()
+        self._desk.scene.close()
+        self._shown = self._start = None
+        self.comment = ""
+
+    def _put_aside(self, sure: bool, passed: bool) -> Said:
+        """Leave what is open or on its way; a drawing becomes a draft."""
+        if self._state == State.KEEPING:
+            return refuse(words.BUSY)
+        left = self.patch
+        if self._shown is not None and self._start is not None:
+            work = self._work(self._start)
+            if isinstance(work, Said) and not sure:
+                return replace(work, ask=True)
+            if isinstance(work, Work) and work.touched:
+                self._keep_draft(self._shown.patch, work)
+            self._close()
+        self._target = None
+        self._wish = ""
+        if left is not None:
+            if passed:
+                self._passed[left.id] = None
+            self._let_go(left.id)
+        return DONE
+
+    def _keep_draft(self, patch: Patch, work: Work) -> None:
+        reading, model = work.reading, work.start.model
+        self._drafts[patch.id] = Start(Origin.DRAFT, reading.labels, reading.unsure, model, work.seconds)
+
+    def _let_go(self, patch: str) -> None:
+        """Give a lease back, unless the patch is needed."""
+        needed = {one.id for one in (self.patch, *self.ahead.patches) if one is not None}
+        if patch in self.leases.held and patch not in needed | {self._wish}:
+            self.leases.release(patch)
+
+    def _lease(self, patch: str) -> None:
+        def done(found: Patch) -> None:
+            if self._wish == found.id:
+                self._wish = ""
+                self._open(found)
+            elif self.patch is None or self.patch.id != found.id:
+                self._let_go(found.id)
+
+        def failed(problem: Exception) -> None:
+            if self._wish != patch:
+                return
+            if self._desk.connection.failed(problem):
+                self._become(State.WAITING)
+            else:
+                self._wish = ""
+                self.notice = _somebody(problem) if isinstance(problem, Leased) else str(problem)
+                self._become(State.IDLE)
+
+        self.leases.take(patch, done, failed)
+
+    def _advance(self) -> None:
+        """Nothing is open: take what comes next."""
+        self.ahead.show(None)
+        patch = self.ahead.take()
+        if patch is not None:
+            self._open(patch)
+            return
+        self.ahead.fill()
+        if self.ahead.problem:
+            self.notice = "" if not self._desk.connection.online else self.ahead.problem
+            self._become(State.WAITING)
+        else:
+            self._become(State.DONE if self.ahead.exhausted else State.FETCHING)
+
+    def _open(self, patch: Patch) -> None:
+        """Show a patch, at once when it is loaded."""
+        self._target = patch
+        self.ahead.show(patch)
+        start = self._beginning(patch)
+        view = self.loader.view(patch, start)
+        if view is not None:
+            self._show(view, start or self.loader.start(patch))
+            return
+        self._become(State.LOADING)
+        if not self.ahead.loading(patch):
+            self._load(patch)
+
+    def _beginning(self, patch: Patch) -> Start | None:
+        """A draft, or an answer that is not sent; otherwise what the server has."""
+        unsent = self._sending.newest(patch.id, self._desk.preferences.reading)
+        return self._drafts.get(patch.id) or (from_entry(unsent, patch.box) if unsent else None)
+
+    def _load(self, patch: Patch) -> None:
+        def done(_: object) -> None:
+            if self._target is patch and self._state == State.LOADING:
+                self._open(patch)
+
+        def failed(problem: Exception) -> None:
+            if self._target is not patch:
+                return
+            if self._desk.connection.failed(problem):
+                self._become(State.WAITING)
+            else:
+                self._give_up(patch, problem)
+
+        self._desk.lanes.submit("load", lambda _: self.loader.load(patch), done=done, failed=failed)
+
+    def _show(self, view: PatchView, start: Start) -> None:
+        try:
+            self._desk.scene.open(view)
+        except WorkError as problem:
+            self._give_up(view.patch, problem)
+            return
+        self._target, self._shown, self._start = None, view, start
+        self._desk.scene.set_heat(self._desk.preferences.heat, view.heat)
+        if view.stale:
+            self._desk.scene.mark_stale()
+        self.activity.open(start.seconds)
+        self._become(State.EDITING)
+        self.ahead.fill()
+
+    def _give_up(self, patch: Patch, problem: Exception) -> None:
+        """It cannot be shown; the next one is only a key away, and this one does not come at once again."""
+        self._target = None
+        self._passed[patch.id] = None
+        self._let_go(patch.id)
+        self.notice = words.say(words.NOT_LOADED, what=problem)
+        self._become(State.IDLE)
+
+    def _arrived(self) -> None:
+        """The queue has changed."""
+        if self._state in (State.FETCHING, State.DONE, State.WAITING) and not self._wish and not self._target:
+            self._advance()
+        elif self._state == State.LOADING and self._target and not self.ahead.loading(self._target):
+            if self.loader.view(self._target, self._beginning(self._target)) is not None:
+                self._open(self._target)
+            elif self._target.id not in self._loading_here():
+                self._load(self._target)
