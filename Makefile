@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread per test process: two processes share the cores instead of fighting for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv demo test test-all lint format bench bench-query screenshots clean
+.PHONY: venv demo test test-all lint format bench bench-query bench-server screenshots clean
 
 venv: .venv/installed
 
@@ -41,6 +41,9 @@ bench: venv
 
 bench-query: venv
 	$(BIN)/python Testing/benchmarks/query.py
+
+bench-server: venv
+	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/server.py
 
 screenshots: venv
 	$(BIN)/python Testing/screenshots/make.py

@@ -18,7 +18,9 @@ class ActiveTime:
         idle_seconds: without input for so long, somebody is away.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, idle_seconds: float = IDLE_SECONDS) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, idle_seconds: float = IDLE_SECONDS
+    ) -> None:
         self.idle_seconds = idle_seconds
         self._clock = clock
         self._counted = 0.0

@@ -183,9 +183,7 @@ class Ahead:
             ended()
 
         loader = self._loader
-        self._desk.lanes.submit(
-            "ahead", lambda _: loader.load(patch), done=lambda _: ended(), failed=failed
-        )
+        self._desk.lanes.submit("ahead", lambda _: loader.load(patch), done=lambda _: ended(), failed=failed)
 
     def _pin(self) -> None:
         ready = [one.patch for one in self._queue if self._loader.view(one.patch) is not None]

@@ -78,9 +78,7 @@ def box_around(centre: Sequence[float], case: Case, size: Index3) -> Box:
 def _row(label: Label, patches: Sequence[Patch], balance: Mapping[str, int]) -> BudgetRow:
     placed = sum(patch.group == label.name and patch.origin == "placed" for patch in patches)
     annotated = balance.get(label.name, 0)
-    return BudgetRow(
-        label.name, label.colour, placed, annotated, max(0, EACH_CLASS - max(placed, annotated))
-    )
+    return BudgetRow(label.name, label.colour, placed, annotated, max(0, EACH_CLASS - max(placed, annotated)))
 
 
 def _sentence(rows: Sequence[BudgetRow], random: int, over: bool) -> str:

@@ -1,4 +1,4 @@
-"""Voxels loaded ahead: bounded in bytes, the least recently used go first. May be used from several threads."""
+"""Voxels loaded ahead: bounded in bytes, the least recently used go first."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Key = tuple[Hashable, ...]
 
 
 class ArrayCache:
-    """Values by key, each with its size.
+    """Values by key, each with its size. May be used from several threads.
 
     Pinned ones (those of the patch on the screen and of patches that come next) are never dropped; what does
     not fit beside them is not kept. What the screen shows may alone be over the limit.

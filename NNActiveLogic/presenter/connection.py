@@ -181,7 +181,7 @@ class Connection:
         self._changed()
 
     def failed(self, problem: Exception) -> bool:
-        """A call failed. True when that means the server cannot be reached: then it is tried again by itself."""
+        """A call failed. True when the server cannot be reached: then it is tried again by itself."""
         if isinstance(problem, NotAuthorised):
             self._become(State.REFUSED, problem.what)
             return False
@@ -192,6 +192,10 @@ class Connection:
                 self._pause()
             self._become(State.LOST, problem.what)
         return lost
+
+    def note(self, problem: Exception) -> None:
+        """As `failed`, for callbacks."""
+        self.failed(problem)
 
     def tick(self) -> None:
         """Try again when it is time to."""
@@ -268,5 +272,3 @@ class Connection:
             return read_address(self.address, allow_plain_http=True).loopback
         except BadAddress:
             return False
-
-

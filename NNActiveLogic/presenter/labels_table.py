@@ -32,7 +32,7 @@ class LabelRow:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that has to be changed: the row (from 0; None for the table as a whole), the column, a sentence."""
+    """Something to be changed: the row (from 0; None for the whole table), the column, and a sentence."""
 
     row: int | None
     column: str

@@ -1,13 +1,13 @@
-"""Threads for work that may wait, one for each kind, so that a long poll or a large image holds up nothing else.
+"""Threads for work that may wait, one for each kind: a long poll or a large image holds up nothing else.
 
-    front   what the clinician waits for: leases, lists, short questions
-    load    voxels of the patch somebody waits for
-    ahead   voxels of those that come next
-    disk    the file of unsent answers
-    post    sending answers, prolonging leases
-    watch   the long poll for events
-    upload  files to the server
-    check   the connection
+front   what the clinician waits for: leases, lists, short questions
+load    voxels of the patch somebody waits for
+ahead   voxels of those that come next
+disk    the file of unsent answers
+post    sending answers, prolonging leases
+watch   the long poll for events
+upload  files to the server
+check   the connection
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._workers: dict[str, Worker] = {}
+        self._closed = False
 
     def submit(
         self,
@@ -95,12 +96,22 @@ class Lanes:
         return sum(worker.drain() for worker in [*self._workers.values()])
 
     def close(self, seconds: float = 2.0) -> bool:
-        """Stop every lane; whether all ended within `seconds` together. The rest ends with the program."""
+        """Stop every lane; whether all ended within `seconds` together. The rest ends with the program.
+
+        What was given to the lanes of the disk and of leases before is done first, if it does not take long.
+        """
+        if self._closed:
+            return True
+        self._closed = True
         ends = time.monotonic() + seconds
+        for lane in ("disk", "front"):
+            if lane in self._workers:
+                self._workers[lane].submit(ignore).wait(max(0.0, ends - time.monotonic()) / 2)
         workers = [*self._workers.values()]
         for worker in workers:
             worker.close(0.0)
-        return all([worker.close(max(0.0, ends - time.monotonic())) for worker in workers])
+        ended = [worker.close(max(0.0, ends - time.monotonic())) for worker in workers]
+        return all(ended)
 
     def _worker(self, lane: str) -> Worker:
         if lane not in self._workers:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from NNActiveLogic.client.background import LeaseKeeper
+from NNActiveLogic.client.errors import ClientError
 from NNActiveLogic.client.values import Lease, Patch
 from NNActiveLogic.presenter.desk import Desk
 from NNActiveLogic.presenter.lanes import Cancellable
@@ -46,9 +47,7 @@ class Leases:
             "front", lambda _: client.next_patch(project, besides, reading), done=done, failed=failed
         )
 
-    def take(
-        self, patch: str, done: Callable[[Patch], None], failed: Callable[[Exception], None]
-    ) -> None:
+    def take(self, patch: str, done: Callable[[Patch], None], failed: Callable[[Exception], None]) -> None:
         """Lease this patch."""
         client = self._desk.client
 
@@ -56,7 +55,13 @@ class Leases:
             self.hold(found)
             done(found)
 
-        self._desk.lanes.submit("front", lambda _: client.lease(patch), done=taken, failed=failed)
+        def refused(problem: Exception) -> None:
+            # Without a reply nobody knows whether it was given; then it is given back when that is possible.
+            if isinstance(problem, ClientError) and problem.temporary:
+                self._owed.add(patch)
+            failed(problem)
+
+        self._desk.lanes.submit("front", lambda _: client.lease(patch), done=taken, failed=refused)
 
     def hold(self, patch: Patch) -> None:
         """Prolong the lease of a patch from now on."""
@@ -115,7 +120,7 @@ class Leases:
             seconds,
             lambda: keeper.beat(client),
             done=self._beaten,
-            failed=self._desk.connection.failed,
+            failed=self._desk.connection.note,
         )
 
     def _beaten(self, lost: tuple[str, ...]) -> None:

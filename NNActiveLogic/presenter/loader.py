@@ -70,8 +70,12 @@ class Loader:
         """These cases need not be asked for."""
         self._cases.update({case.id: case for case in cases})
 
+    def case_name(self, case: str) -> str:
+        """Of a case, for people; empty when it is not known."""
+        return self._cases[case].name if case in self._cases else ""
+
     def models(self, versions: Sequence[str]) -> None:
-        """The project's models, oldest first: what comes from any but the newest is stale, and loaded again."""
+        """The project's models, oldest first: what comes from any but the newest is stale."""
         older = frozenset(versions[:-1])
         if older != self._older:
             self._older = older
@@ -205,7 +209,9 @@ def from_entry(entry: Entry, box: Box) -> Start:
     labels, unsure = crop_of(entry.body, "label"), crop_of(entry.body, "unsure")
     if labels is None and entry.body.get("kind") == Kind.EMPTY:
         labels = np.zeros(box.size, np.uint8)
-    return Start(Origin.EARLIER, labels, None if unsure is None else unsure != 0, seconds=_seconds(entry.body))
+    return Start(
+        Origin.EARLIER, labels, None if unsure is None else unsure != 0, seconds=_seconds(entry.body)
+    )
 
 
 def _from_record(record: AnswerRecord, box: Box, person: str) -> Start | None:

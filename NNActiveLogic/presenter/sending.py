@@ -103,9 +103,7 @@ class Sending:
 
     def flush(self, now: bool = False) -> None:
         """Send soon; with `now` also what would wait a while after a failure."""
-        self._desk.lanes.submit(
-            "post", lambda _: self._flush(now), done=self._flushed, failed=self._broken
-        )
+        self._desk.lanes.submit("post", lambda _: self._flush(now), done=self._flushed, failed=self._broken)
 
     def keep_mine(self, entry: int) -> None:
         """Send a disputed answer after all."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from dataclasses import replace
 
 from NNActiveLogic.client.answers import Answer, Reason
-from NNActiveLogic.client.errors import ClientError, Leased
+from NNActiveLogic.client.arrays import VoxelArray
+from NNActiveLogic.client.errors import Leased
 from NNActiveLogic.client.outbox import Entry
 from NNActiveLogic.client.values import Patch
 from NNActiveLogic.presenter import words
@@ -16,60 +16,12 @@ from NNActiveLogic.presenter.ahead import Ahead
 from NNActiveLogic.presenter.answering import DONE, Said, Work, refuse
 from NNActiveLogic.presenter.cache import ArrayCache
 from NNActiveLogic.presenter.desk import Desk
+from NNActiveLogic.presenter.lanes import ignore
 from NNActiveLogic.presenter.leases import Leases
 from NNActiveLogic.presenter.loader import Loader, Origin, Start, from_entry
 from NNActiveLogic.presenter.sending import Sending
+from NNActiveLogic.presenter.session_view import SessionView, State, sentence
 from NNActiveLogic.work import HeatSettings, PatchView, WorkError
-
-
-class State(StrEnum):
-    """Where the work stands."""
-
-    IDLE = "idle"
-    FETCHING = "fetching"
-    LOADING = "loading"
-    EDITING = "editing"
-    KEEPING = "keeping"
-    WAITING = "waiting"
-    DONE = "done"
-
-
-_SENTENCES = {
-    State.IDLE: words.IDLE,
-    State.FETCHING: words.FETCHING,
-    State.KEEPING: words.KEEPING,
-    State.WAITING: words.WAITING,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class SessionView:
-    """What is shown of the work.
-
-    Attributes:
-        state: see `State`; the editor takes no strokes unless it is `EDITING`.
-        sentence: the same for people; empty while editing.
-        notice: something that needs attention; empty when nothing does.
-        patch: the open one, or the one being loaded.
-        origin: what the work on it started from.
-        stale: what is shown comes from an older model than the newest.
-        can_answer, can_confirm: which answers are possible.
-        can_go_back: whether there is a box before.
-        seconds: active time on this patch.
-        drafts: patches that were left with a drawing.
-    """
-
-    state: State
-    sentence: str
-    notice: str
-    patch: Patch | None
-    origin: Origin | None
-    stale: bool
-    can_answer: bool
-    can_confirm: bool
-    can_go_back: bool
-    seconds: float
-    drafts: frozenset[str]
 
 
 class Session:
@@ -110,6 +62,7 @@ class Session:
         self._passed: dict[str, None] = {}
         self._before: list[str] = []
         self._answered: dict[str, int] = {}
+        self._fetching = ""
         sending.sent.append(self._sent)
         sending.parked.append(lambda entry: self._let_go(entry.patch))
 
@@ -184,10 +137,12 @@ class Session:
         """Back to the patch before, to look at it again or correct it."""
         if not self._before:
             return refuse(words.NOTHING_BEFORE)
-        wanted = self._before[-1]
+        wanted, left = self._before[-1], self.patch
         went = self.jump(wanted, sure)
         if went.ok:
-            self._before = [one for one in self._before if one != wanted]
+            # Further back the next time, not back and forth.
+            gone = {wanted, left.id if left is not None else ""}
+            self._before = [one for one in self._before if one not in gone]
         return went
 
     def leave(self, sure: bool = False) -> Said:
@@ -248,7 +203,10 @@ class Session:
 
     def set_heat(self, settings: HeatSettings) -> None:
         """Draw the heat map in another way; another measure appears when it is loaded."""
+        other = settings.measure != self._desk.preferences.heat.measure
         self._desk.preferences.heat = settings
+        if other:
+            self.ahead.reload()
         shown = self._shown
         if shown is None:
             return
@@ -258,7 +216,7 @@ class Session:
             self._desk.lanes.submit(
                 "load",
                 lambda _: self.loader.fetch_heat(shown.patch, settings.measure),
-                done=lambda heat: self._draw(heat) if (self._shown, settings) == self._now() else None,
+                done=lambda heat: self._draw_later(shown, settings, heat),
                 failed=self._refused,
             )
 
@@ -293,13 +251,15 @@ class Session:
 
     # Within
 
-    def _now(self) -> tuple[PatchView | None, HeatSettings]:
-        return self._shown, self._desk.preferences.heat
+    def _draw_later(self, shown: PatchView, settings: HeatSettings, heat: VoxelArray | None) -> None:
+        same = self._shown is not None and self._shown.patch is shown.patch
+        if same and settings == self._desk.preferences.heat:
+            self._draw(heat)
 
-    def _draw(self, heat: object) -> None:
+    def _draw(self, heat: VoxelArray | None) -> None:
         if self._shown is not None:
-            self._shown = replace(self._shown, heat=heat)  # type: ignore[arg-type]
-            self._desk.scene.set_heat(self._desk.preferences.heat, self._shown.heat)
+            self._shown = replace(self._shown, heat=heat)
+            self._desk.scene.set_heat(self._desk.preferences.heat, heat)
 
     def _answer(self, decide: Callable[[Work], Answer | Said]) -> Said:
         shown, start = self._shown, self._start
@@ -422,7 +382,7 @@ class Session:
             self._show(view, start or self.loader.start(patch))
             return
         self._become(State.LOADING)
-        if not self.ahead.loading(patch):
+        if not self.ahead.loading(patch) and not self._fetching:
             self._load(patch)
 
     def _beginning(self, patch: Patch) -> Start | None:
@@ -431,12 +391,17 @@ class Session:
         return self._drafts.get(patch.id) or (from_entry(unsent, patch.box) if unsent else None)
 
     def _load(self, patch: Patch) -> None:
+        self._fetching = patch.id
+
         def done(_: object) -> None:
-            if self._target is patch and self._state == State.LOADING:
-                self._open(patch)
+            self._fetching = ""
+            if self._target is not None and self._state == State.LOADING:
+                self._open(self._target)
 
         def failed(problem: Exception) -> None:
+            self._fetching = ""
             if self._target is not patch:
+                self._arrived()
                 return
             if self._desk.connection.failed(problem):
                 self._become(State.WAITING)
@@ -471,8 +436,59 @@ class Session:
         """The queue has changed."""
         if self._state in (State.FETCHING, State.DONE, State.WAITING) and not self._wish and not self._target:
             self._advance()
-        elif self._state == State.LOADING and self._target and not self.ahead.loading(self._target):
-            if self.loader.view(self._target, self._beginning(self._target)) is not None:
-                self._open(self._target)
-            elif self._target.id not in self._loading_here():
-                self._load(self._target)
+        elif self._state == State.LOADING and self._target is not None:
+            self._open(self._target)
+        self._desk.changed()
+
+    def _occupied(self) -> list[str]:
+        """What must not come from the queue."""
+        now = [self.patch.id if self.patch else "", self._wish]
+        return [one for one in [*now, *sorted(self._sending.patches), *self._passed] if one]
+
+    def _outdated(self, patch: Patch) -> bool:
+        return patch.revision < self._answered.get(patch.id, 0)
+
+    def _sent(self, entry: Entry, patch: Patch) -> None:
+        """The server took an answer, and with that ended the lease."""
+        self._answered[patch.id] = max(entry.revision + 1, self._answered.get(patch.id, 0))
+        if self.patch is not None and self.patch.id == patch.id:
+            self.leases.take(patch.id, ignore, self._desk.connection.note)
+        else:
+            self.leases.drop(patch.id)
+
+    def _lost(self, patches: frozenset[str]) -> None:
+        """Leases are gone, such as after a night: those that come next are fetched anew, the open one too."""
+        self.ahead.drop(patches)
+        self.ahead.fill()
+        if self.patch is None or self.patch.id not in patches:
+            return
+
+        def failed(problem: Exception) -> None:
+            if isinstance(problem, Leased):
+                self._say(words.say(words.LEASE_LOST, who=_somebody(problem)))
+            else:
+                self._desk.connection.failed(problem)
+
+        self.leases.take(self.patch.id, ignore, failed)
+
+    def _refused(self, problem: Exception) -> None:
+        if not self._desk.connection.failed(problem):
+            self._say(str(problem))
+
+    def _say(self, notice: str) -> None:
+        self.notice = notice
+        self._desk.changed()
+
+    def _become(self, state: State) -> None:
+        self._state = state
+        self._desk.changed()
+
+    def _sentence(self) -> str:
+        case = self.loader.case_name(self._target.case) if self._target else ""
+        return sentence(self._state, case, len(self._passed))
+
+
+def _somebody(problem: Leased) -> str:
+    if problem.holder:
+        return words.say(words.SOMEBODY_ELSE, holder=problem.holder)
+    return words.say(words.SOMEBODY_ELSE_UNNAMED)

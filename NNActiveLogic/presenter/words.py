@@ -118,7 +118,9 @@ WAITING = "The next box comes when the server answers again."
 ALL_DONE = "All boxes are done."
 ALL_DONE_BUT = "All other boxes are done; {n} that you passed over is still open."
 ALL_DONE_BUT_SOME = "All other boxes are done; {n} that you passed over are still open."
-NOTHING_DRAWN = "Nothing is drawn in this box. Draw, or answer Empty if there is nothing of your structures in it."
+NOTHING_DRAWN = (
+    "Nothing is drawn in this box. Draw, or answer Empty if there is nothing of your structures in it."
+)
 NOTHING_TO_CONFIRM = "There is no prediction in this box that could be confirmed. Accept what you drew."
 CONFIRM_CHANGED = "You changed the prediction. Accept your version, or undo the changes to confirm it."
 EMPTY_ASK = "Something is drawn in this box. Shall it be answered as empty, without the drawing?"
@@ -173,7 +175,9 @@ TRAININGS_UNSENT = "{n} answers are still on their way; the training may begin w
 # Progress
 NOT_ENOUGH = "There is not enough data yet to say whether another round will pay."
 LIKELY = "Another round is likely to pay: the last one gained {gain}, more than the {spread} of chance."
-UNLIKELY = "Another round is not likely to pay: the last ones gained {gain} each, chance alone makes {spread}."
+UNLIKELY = (
+    "Another round is not likely to pay: the last ones gained {gain} each, chance alone makes {spread}."
+)
 PERHAPS = "Another round may pay: the last ones gained {gain} each, chance alone makes {spread}."
 POINTS = "{n} Dice points"
 POINT = "{n} Dice point"

@@ -10,8 +10,10 @@ import base64
 import http.client
 import json
 import multiprocessing
+import os
 import random
 import socket
+import sqlite3
 import statistics
 import threading
 import time
@@ -22,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +92,7 @@ class Person:
         self._about, self._token = visit.about, token
         self._random = random.Random(token)
         self._line = http.client.HTTPConnection("127.0.0.1", visit.port, timeout=60)
-        self._leased: str | None = None
+        self._leased = ""
 
     def close(self) -> None:
         self._line.close()
@@ -97,10 +100,9 @@ class Person:
     def mixed(self, number: int) -> Sample:
         """Health, the batch, a hundred patches, the next patch, its release; one after the other."""
         project = f"/v1/projects/{self._about['project']}"
-        if self._leased is not None:
-            patch, self._leased = self._leased, None
-            return self._ask("release", "DELETE", f"/v1/patches/{patch}/lease")[0]
-        kind = number % 4
+        kind = number % 5
+        if kind == 4:
+            return self._ask("release", "DELETE", f"/v1/patches/{self._leased}/lease")[0]
         if kind < 3:
             paths = ("/v1/health", f"{project}/queries", f"{project}/patches?limit=100")
             return self._ask(("health", "batch", "patches")[kind], "GET", paths[kind])[0]
@@ -151,7 +153,9 @@ class Person:
         return Sample(what, taken, len(body), len(content)), content
 
 
-def visit(port: int, tokens: Sequence[str], routine: str, seconds: float, pause: float, **about: Any) -> Crowd:
+def visit(
+    port: int, tokens: Sequence[str], routine: str, seconds: float, pause: float, **about: Any
+) -> Crowd:
     """Have everybody do something at the same time, spread over the processes."""
     everybody = Visit(port, tokens, routine, seconds, pause, about)
     pipes = []
@@ -268,6 +272,26 @@ def blobs(seed: int, size: Sequence[int], share: float = 0.07) -> np.ndarray:
     smooth = ndimage.gaussian_filter(noise, (4, 8, 8))
     inside = smooth > np.quantile(smooth, 1 - share)
     return (inside * (1 + (np.arange(size[0])[:, None, None] % size[0] > size[0] // 2))).astype(np.uint8)
+
+
+def least_answer(bodies: Sequence[bytes], folder: Path) -> Iterator[float]:
+    """The least that an answer costs: unpack, count, a file and a row that survive a power cut."""
+    connection = sqlite3.connect(folder / "least.sqlite", isolation_level=None)
+    connection.executescript("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; CREATE TABLE a (b TEXT)")
+    for number in range(100):
+        time.sleep(0.05)
+        start = time.perf_counter()
+        packed = base64.b64decode(json.loads(bodies[number % len(bodies)])["label"]["data"])
+        counts = np.bincount(np.frombuffer(zlib.decompress(packed), np.uint8))
+        with (folder / f"least-{number}").open("wb") as file:
+            file.write(packed)
+            file.flush()
+            os.fsync(file.fileno())
+        directory = os.open(folder, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
+        connection.execute("INSERT INTO a VALUES (?)", (str(counts),))
+        yield time.perf_counter() - start
 
 
 def answer_body(labels: np.ndarray) -> bytes:

@@ -1,10 +1,12 @@
-"""A scene with Slicer's logics and without its application: what `slicer.mrmlScene` and `slicer.modules` need.
+"""A scene with Slicer's logics, without its application: what `slicer.mrmlScene` and `slicer.modules` need.
 
 `start()` may be called once in a process; `clear()` closes the scene as File > Close does.
 """
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -38,14 +40,13 @@ class Bench:
 
     scene: Any
     logic: Any
-    messages: Any
+    messages: list[str]
 
     def complaints(self) -> list[str]:
-        """Errors and warnings of VTK and MRML since the last call, without those that only the harness has."""
-        text = self.messages.GetOutput()
-        self.messages.Initialize()
-        found = [part.strip() for part in text.split("\n\n")]
-        return [part for part in found if part and not any(known in part for known in _KNOWN_COMPLAINTS)]
+        """Errors and warnings of VTK and MRML since the last call, without those only the harness has."""
+        found = [text for text in self.messages if not any(known in text for known in _KNOWN_COMPLAINTS)]
+        self.messages.clear()
+        return found
 
     def clear(self) -> None:
         """Close the scene; the nodes that an application always has stay or come back."""
@@ -55,8 +56,7 @@ class Bench:
 @cache
 def start() -> Bench:
     """Make the scene; sets `slicer.mrmlScene` and `slicer.modules`, as the application would."""
-    messages = vtk.vtkStringOutputWindow()
-    vtk.vtkOutputWindow.SetInstance(messages)
+    messages = _listen()
     scene = slicer.vtkMRMLScene()
     crosshair = slicer.vtkMRMLCrosshairNode()
     crosshair.SetCrosshairName("default")
@@ -64,6 +64,11 @@ def start() -> Bench:
     logic = slicer.vtkSlicerApplicationLogic()
     logic.SetMRMLScene(scene)
     logic.SetTemporaryPath(tempfile.gettempdir())
+    home = tempfile.mkdtemp(prefix="no-slicer-")  # colour files of the application would lie there
+    (Path(home) / "share" / "ColorFiles").mkdir(parents=True)
+    atexit.register(shutil.rmtree, home, ignore_errors=True)
+    logic.SetHomeDirectory(home)
+    logic.SetShareDirectory("share")
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
@@ -72,6 +77,20 @@ def start() -> Bench:
     logic.GetColorLogic().SetMRMLScene(scene)
     logic.GetColorLogic().AddDefaultColorNodes()
     return Bench(scene, logic, messages)
+
+
+def _listen() -> list[str]:
+    messages: list[str] = []
+
+    def heard(_caller: Any, _event: str, text: str) -> None:
+        messages.append(text.strip())
+
+    heard.CallDataType = vtk.VTK_STRING  # type: ignore[attr-defined]
+    window = vtk.vtkStringOutputWindow()
+    for event in ("ErrorEvent", "WarningEvent"):
+        window.AddObserver(event, heard)
+    vtk.vtkOutputWindow.SetInstance(window)
+    return messages
 
 
 def _module(application: Any, scene: Any, name: str, class_name: str) -> SimpleNamespace:

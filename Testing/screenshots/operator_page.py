@@ -1,4 +1,4 @@
-"""Takes the README's picture of the operator's page: a real server, a store in the middle of the work, Chromium.
+"""Takes the README's picture of the operator's page: a real server in the middle of the work, Chromium.
 
 Run from the repository's folder with PYTHONPATH=Testing.
 """
@@ -13,7 +13,7 @@ from testkit.busy_clinic import fill
 from testkit.live_server import LiveServer
 
 PICTURE = Path(__file__).parents[2] / "Resources" / "Screenshots" / "operator-page.png"
-SIZE = (1180, 1700)
+SIZE = (1180, 1712)
 """Down to the end of the first project."""
 
 

@@ -18,13 +18,13 @@ from pathlib import Path
 
 import numpy as np
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.answers import Answer, Kind
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.errors import ClientError
 from NNActiveLogic.client.outbox import Outbox
 from NNActiveLogic.client.transport import Limits
 from NNActiveLogic.client.values import Patch
-from nnactive_server.store import Store
 
 _CONTEXT = multiprocessing.get_context("spawn")
 _LIMITS = Limits(connect_seconds=5, read_seconds=10, total_seconds=20, first_pause=0.05, longest_pause=0.5)

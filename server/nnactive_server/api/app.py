@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 
 from nnactive_server import __version__
 from nnactive_server.api import problems
+from nnactive_server.api.description import complete
 from nnactive_server.api.guard import Guard
 from nnactive_server.api.routes import (
     answers,
@@ -34,6 +36,12 @@ class Application(FastAPI):
     """The application behind its guard, which also sees what goes wrong in the framework itself."""
 
     guard: Guard
+
+    def openapi(self) -> dict[str, Any]:
+        """The interface, with the refusals that all routes share."""
+        if self.openapi_schema is None:
+            self.openapi_schema = complete(super().openapi())
+        return self.openapi_schema
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request (ASGI)."""

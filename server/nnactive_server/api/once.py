@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Header, Request, Response
 from pydantic import BaseModel
 
 from nnactive_server.api.server import Here, Server
@@ -58,13 +58,14 @@ def _response(reply: Reply) -> Response:
     return Response(reply.body or None, reply.status, dict(reply.headers), media)
 
 
-async def _once(request: Request, server: Here) -> Once:
-    key = request.headers.get("idempotency-key")
-    if key is None:
+async def _once(
+    request: Request, server: Here, idempotency_key: Annotated[str | None, Header(max_length=200)] = None
+) -> Once:
+    if idempotency_key is None:
         return Once(server, None)
     token: Token = request.scope["caller"]
     digest = hashlib.sha256(await request.body()).hexdigest()
-    return Once(server, Known(token.id, f"{request.method} {request.scope['path']}", key, digest))
+    return Once(server, Known(token.id, f"{request.method} {request.scope['path']}", idempotency_key, digest))
 
 
 OnceOnly = Annotated[Once, Depends(_once)]

@@ -10,6 +10,8 @@ from typing import Any
 WIDTH, HEIGHT = 400, 250
 _LEFT, _RIGHT, _TOP, _BOTTOM = 42, 388, 12, 206
 """The frame of the plot in the picture; small, so that its letters stay readable on a phone."""
+_PAD = 10
+"""Between the frame and the first and last point."""
 MOST_LINES = 8
 _DODGE = 3.0
 """Pixels between the bars of two classes, which would hide each other."""
@@ -125,7 +127,7 @@ def draw(results: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any
     rows = tuple(_row(result, names) for result in results)
     if not any(row.mean is not None for row in rows):
         return None
-    right = max(max(row.patches for row in rows), 1) * 1.04
+    right = max(1, *(row.patches for row in rows))
     shown = min(len(names), MOST_LINES)
     lines = [_class_line(results, label, index, shown, right) for index, label in enumerate(labels[:shown])]
     means = tuple(Point(_x(row.patches, right), _y(row.mean)) for row in rows if row.mean is not None)
@@ -148,7 +150,7 @@ def _row(result: Mapping[str, Any], names: Sequence[str]) -> Row:
 
 
 def _class_line(
-    results: Sequence[Mapping[str, Any]], label: Mapping[str, Any], index: int, count: int, right: float
+    results: Sequence[Mapping[str, Any]], label: Mapping[str, Any], index: int, count: int, right: int
 ) -> Line:
     shift = (index - (count - 1) / 2) * min(_DODGE, 16 / count)
     points = []
@@ -160,27 +162,27 @@ def _class_line(
     return Line(label["name"], colour_of(label, index), tuple(points), _shape(index + 1))
 
 
-def _point(patches: int, dice: float, spread: float | None, right: float, shift: float) -> Point:
+def _point(patches: int, dice: float, spread: float | None, right: int, shift: float) -> Point:
     x = _x(patches, right) + shift
     if not spread:
         return Point(x, _y(dice))
     return Point(x, _y(dice), _y(max(dice - spread, 0.0)), _y(min(dice + spread, 1.0)))
 
 
-def _x(patches: float, right: float) -> float:
-    return _LEFT + (_RIGHT - _LEFT) * patches / right
+def _x(patches: float, right: int) -> float:
+    return _LEFT + _PAD + (_RIGHT - _LEFT - 2 * _PAD) * patches / right
 
 
 def _y(dice: float) -> float:
     return _BOTTOM - (_BOTTOM - _TOP) * dice
 
 
-def _ticks_x(right: float) -> tuple[tuple[float, str], ...]:
+def _ticks_x(right: int) -> tuple[tuple[float, str], ...]:
     """Round numbers from 0 on, six marks at most."""
     step = next(
         digit * 10**power for power in range(12) for digit in _STEPS if right / (digit * 10**power) <= 5
     )
-    return tuple((_x(value, right), f"{value:,}") for value in range(0, int(right) + 1, step))
+    return tuple((_x(value, right), f"{value:,}") for value in range(0, right + 1, step))
 
 
 def _shape(index: int) -> str:

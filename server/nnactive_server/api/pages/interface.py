@@ -17,6 +17,8 @@ from nnactive_server.api.pages.schemas import Field, Part, code_parts, example, 
 _JSON = "application/json"
 _OWN = ("HTTPValidationError", "ValidationError")
 """Schemas the framework adds for errors; the server's own errors look otherwise."""
+_NO_WORDS = "Successful Response"
+"""The framework's text for a reply that nobody described."""
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 
 
@@ -42,7 +44,8 @@ class Operation:
         more: its further paragraphs.
         parameters: in path, query and headers.
         body: what it is; empty without one.
-        replies: of success.
+        replies: those that do not refuse.
+        refusals: statuses of errors.
         curl: an example.
     """
 
@@ -55,6 +58,7 @@ class Operation:
     parameters: tuple[Field, ...]
     body: tuple[Part, ...]
     replies: tuple[ReplyText, ...]
+    refusals: tuple[str, ...]
     curl: str
 
 
@@ -76,12 +80,14 @@ class Interface:
         title: of the server.
         version: likewise.
         groups: operations by what they are about.
+        refusals: what the statuses of errors mean.
         models: by name.
     """
 
     title: str
     version: str
     groups: Mapping[str, tuple[Operation, ...]]
+    refusals: Mapping[str, tuple[str, ...]]
     models: tuple[Model, ...]
 
 
@@ -90,15 +96,19 @@ def describe(app: FastAPI) -> Interface:
     document = app.openapi()
     schemas: Mapping[str, Any] = document["components"]["schemas"]
     groups: dict[str, list[Operation]] = {}
+    refusals: dict[str, dict[str, None]] = {}  # texts in the order in which they come, each once
     for route in _routes(app):
         for method in sorted(route.methods or ()):
             about = document["paths"][route.path_format][method.lower()]
             made = _operation(method, route, about, schemas)
             groups.setdefault(about["tags"][0], []).append(made)
+            for status in made.refusals:
+                refusals.setdefault(status, {})[about["responses"][status].get("description", "")] = None
     return Interface(
         title=document["info"]["title"],
         version=document["info"]["version"],
         groups={name: tuple(found) for name, found in groups.items()},
+        refusals={status: tuple(texts) for status, texts in sorted(refusals.items())},
         models=tuple(_model(name, schemas[name]) for name in sorted(schemas) if name not in _OWN),
     )
 
@@ -133,17 +143,16 @@ def _operation(
             Field.of(one["name"], one["schema"], one["required"], one["in"]) for one in parameters
         ),
         body=() if body is None else type_parts(body),
-        replies=tuple(_reply(status, one) for status, one in about["responses"].items() if status < "3"),
+        replies=tuple(_reply(status, one) for status, one in about["responses"].items() if status < "4"),
+        refusals=tuple(sorted(status for status in about["responses"] if status >= "4")),
         curl=_curl(method, route.path_format, parameters, body, schemas),
     )
 
 
 def _reply(status: str, about: Mapping[str, Any]) -> ReplyText:
-    schema = _json_schema(about)
-    text = about.get("description", "")
-    return ReplyText(
-        status, "" if text == "Successful Response" else text, type_parts(schema) if schema else ()
-    )
+    schema, text = _json_schema(about), about.get("description", "")
+    others = tuple(Part(kind, code=True) for kind in about.get("content", {}) if kind != _JSON)
+    return ReplyText(status, "" if text == _NO_WORDS else text, type_parts(schema) if schema else others)
 
 
 def _json_schema(holder: Mapping[str, Any]) -> Mapping[str, Any] | None:

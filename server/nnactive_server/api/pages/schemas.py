@@ -39,19 +39,20 @@ class Field:
     Attributes:
         name: as it is sent.
         type: in words.
-        need: "needed", its default, or nothing.
-        note: what else is known, e.g. where a parameter stands.
+        note: "needed", its default, what it is; may be empty.
+        place: where a parameter stands.
     """
 
     name: str
     type: tuple[Part, ...]
-    need: str
-    note: str = ""
+    note: str
+    place: str = ""
 
     @classmethod
-    def of(cls, name: str, schema: Schema, required: bool, note: str = "") -> Field:
+    def of(cls, name: str, schema: Schema, required: bool, place: str = "") -> Field:
         """A field from its schema."""
-        return cls(name, type_parts(schema), "needed" if required else _default(schema), note)
+        notes = ("needed" if required else _default(schema), schema.get("description", ""))
+        return cls(name, type_parts(schema), "; ".join(note for note in notes if note), place)
 
 
 def fields(schema: Schema) -> tuple[Field, ...]:

@@ -38,7 +38,7 @@ def number(value: float) -> str:
 def duration(seconds: float) -> str:
     """5 seconds, 12 minutes, 1 hour 20 minutes, 3 days 4 hours."""
     whole = max(round(seconds), 0)
-    if whole >= 3600:  # seconds say nothing then
+    if whole >= 60:  # seconds say nothing then
         whole = round(whole / 60) * 60
     place = next((i for i, (size, _) in enumerate(_UNITS) if whole >= size), len(_UNITS) - 1)
     size, unit = _UNITS[place]

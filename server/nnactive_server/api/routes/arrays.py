@@ -8,6 +8,7 @@ import numpy as np
 from fastapi import APIRouter, Path, Query, Request, Response
 
 from nnactive_server.api.access import Viewer
+from nnactive_server.api.description import ARRAY
 from nnactive_server.api.maps import map_source
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.server import Here, Server
@@ -18,7 +19,7 @@ router = APIRouter(prefix="/v1/cases/{case}", tags=["arrays"])
 Triple = Annotated[str | None, Query(max_length=40, description="z,y,x in voxels")]
 
 
-@router.get("/image", response_class=Response)
+@router.get("/image", response_class=Response, responses=ARRAY)
 def read_image(
     case: str,
     request: Request,
@@ -33,7 +34,7 @@ def read_image(
     return send(server, request, source, box_of(source.voxels.shape, start, size))
 
 
-@router.get("/prediction", response_class=Response)
+@router.get("/prediction", response_class=Response, responses=ARRAY)
 def read_prediction(
     case: str, request: Request, server: Here, caller: Viewer, start: Triple = None, size: Triple = None
 ) -> Response:
@@ -41,7 +42,7 @@ def read_prediction(
     return _map(server, request, case, "prediction", start, size)
 
 
-@router.get("/maps/{measure}", response_class=Response)
+@router.get("/maps/{measure}", response_class=Response, responses=ARRAY)
 def read_map(
     case: str,
     measure: Annotated[str, Path(max_length=60)],

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query
 from starlette.responses import StreamingResponse
 
 from nnactive_server.api.access import Viewer
+from nnactive_server.api.description import STREAM
 from nnactive_server.api.replies import EventsOut
 from nnactive_server.api.server import Here
 from nnactive_server.api.streams import Listener, as_stream
@@ -35,7 +36,7 @@ async def read_events(
     return EventsOut(events=[event_out(event) for event in found], last=max([last, *(e.seq for e in found)]))
 
 
-@router.get("/stream", response_class=StreamingResponse)
+@router.get("/stream", response_class=StreamingResponse, responses=STREAM)
 async def stream_events(
     server: Here,
     caller: Viewer,

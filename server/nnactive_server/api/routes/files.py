@@ -11,6 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from nnactive_server.api.access import Annotator
 from nnactive_server.api.bodies import UploadIn
+from nnactive_server.api.description import BINARY
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import UploadOut
 from nnactive_server.api.server import Here, Server
@@ -18,10 +19,11 @@ from nnactive_server.core.errors import Conflict, InvalidInput
 from nnactive_server.store import Token, Upload
 
 router = APIRouter(prefix="/v1", tags=["files"])
+_PIECE = {"required": True, "content": {"application/octet-stream": {"schema": BINARY}}}
 _RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
 
-@router.head("/blobs/{sha256}")
+@router.head("/blobs/{sha256}", response_class=Response)
 def has_file(sha256: str, server: Here, caller: Annotator) -> Response:
     """Whether a file of this content is here already, so that it need not be sent."""
     size = server.known_size(sha256)
@@ -44,7 +46,7 @@ def begin(body: UploadIn, server: Here, caller: Annotator) -> UploadOut:
     return UploadOut(id=upload.id, received=upload.received, chunk_bytes=chunk)
 
 
-@router.put("/uploads/{upload}")
+@router.put("/uploads/{upload}", openapi_extra={"requestBody": _PIECE})
 async def append(
     upload: str,
     request: Request,

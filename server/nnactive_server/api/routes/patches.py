@@ -72,7 +72,7 @@ def place(project: str, body: PatchIn, server: Here, caller: Annotator, once: On
     return once(201, work)
 
 
-@router.post("/projects/{project}/start-patches", status_code=201)
+@router.post("/projects/{project}/start-patches", status_code=201, response_model=BatchOut)
 def draw_start(project: str, body: StartIn, server: Here, caller: Annotator, once: OnceOnly) -> Response:
     """Random patches for the start, which overlap neither each other nor those there; once a project."""
     earlier = once.earlier()

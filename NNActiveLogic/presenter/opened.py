@@ -1,0 +1,153 @@
+"""An opened project with everything that belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from NNActiveLogic.client.api import Client
+from NNActiveLogic.client.outbox import Entry, Outbox
+from NNActiveLogic.client.outbox_file import outbox_path
+from NNActiveLogic.client.values import Case, Event, Patch, Project
+from NNActiveLogic.presenter.budget import StartBudget, start_budget
+from NNActiveLogic.presenter.desk import Desk
+from NNActiveLogic.presenter.disputes import Dispute, disputes
+from NNActiveLogic.presenter.events import WAIT_SECONDS, EventFeed
+from NNActiveLogic.presenter.progress import ProgressView, progress
+from NNActiveLogic.presenter.records import PARTS, Records, Snapshot, read
+from NNActiveLogic.presenter.sending import Sending
+from NNActiveLogic.presenter.session import Session
+from NNActiveLogic.presenter.training import Training
+from NNActiveLogic.presenter.uploads import Uploads
+from NNActiveLogic.presenter.worklist import Filter, Row, rows, shown
+
+_NO_EVENT = 2**53
+"""Asking for what came after it tells the number of the newest event."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """What was read and opened on a thread."""
+
+    project: Project
+    snapshot: Snapshot
+    last_event: int
+    outbox: Outbox
+    entries: tuple[Entry, ...]
+
+
+def find(client: Client, project: str, person: str, folder: Path) -> Found:
+    """Read a project, and open the file of unsent answers; raises ClientError. On a thread."""
+    # Before everything else is read, so that no change falls between.
+    last = client.events(_NO_EVENT).last
+    known = client.project(project)
+    snapshot = read(client, project, Snapshot(), PARTS)
+    server = client.transport.address.url
+    outbox = Outbox(outbox_path(folder, server, project, person), server, project, person)
+    return Found(known, snapshot, last, outbox, outbox.entries())
+
+
+class Opened:
+    """An opened project.
+
+    Attributes:
+        desk: what its parts share.
+        records: cases, patches, jobs, statistics.
+        sending: unsent answers.
+        session: the work on patches.
+        training, uploads: see there.
+        filter: which rows of the work list are shown.
+
+    Args:
+        desk: of the project.
+        found: what was read.
+        wait: seconds of one poll for events.
+    """
+
+    def __init__(self, desk: Desk, found: Found, wait: float = WAIT_SECONDS) -> None:
+        self.desk = desk
+        self.filter = Filter.ALL
+        self.records = Records(desk, found.snapshot)
+        self.sending = Sending(desk, found.entries)
+        self.session = Session(desk, self.sending, self.records.find)
+        self.training = Training(desk, self.records, self.sending, self._trained)
+        self.uploads = Uploads(desk, self._added)
+        self._minutes: dict[str, float] = {}
+        self._known = frozenset(patch.id for patch in found.snapshot.patches)
+        self._feed = EventFeed(desk, found.last_event, self._heard, wait)
+        self.sending.sent.append(self._sent)
+        self.records.updated.append(self._updated)
+        self._updated()
+        self._feed.start()
+
+    @property
+    def project(self) -> Project:
+        """As it was opened."""
+        return self.desk.project
+
+    def rows(self, wanted: Filter | None = None) -> tuple[Row, ...]:
+        """The work list, by the present filter unless another one is wanted."""
+        now, patch = self.records.now, self.session.patch
+        here = patch.id if patch is not None else ""
+        table = rows(now.patches, now.cases, self.sending.entries, here, self._minutes)
+        return shown(table, wanted or self.filter)
+
+    def disputes(self) -> tuple[Dispute, ...]:
+        """Answers that wait for a decision."""
+        return disputes(self.sending.entries, self.project.labels)
+
+    def progress(self) -> ProgressView:
+        """Learning curves, coverage, advice and weak cases."""
+        now = self.records.now
+        return progress(now.statistics, now.cases, [label.name for label in self.project.labels])
+
+    def budget(self) -> StartBudget:
+        """What the start still needs."""
+        now = self.records.now
+        begun = bool(now.statistics.cycles) or self.training.running
+        return start_budget(self.project, now.patches, now.statistics.balance, begun)
+
+    def regained(self) -> None:
+        """The connection is back."""
+        self.sending.flush(now=True)
+        self.session.regained()
+        self._feed.start()
+        self.records.refresh()
+
+    def tick(self) -> None:
+        """What is due."""
+        self.records.tick()
+
+    def close(self) -> None:
+        """Show nothing, lease nothing; what is unsent stays on the disk."""
+        self._feed.stop()
+        self.sending.stop()
+        self.uploads.cancel()
+        self.session.stop()
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        self.records.hear(events)
+        self.training.hear(events)
+        self.records.tick()
+
+    def _trained(self) -> None:
+        self.records.refresh()
+
+    def _added(self, _: Case) -> None:
+        self.records.refresh("cases")
+
+    def _sent(self, entry: Entry, patch: Patch) -> None:
+        seconds = entry.body.get("seconds")
+        if isinstance(seconds, int | float):
+            self._minutes[patch.id] = seconds / 60
+        self.records.learn(patch)
+
+    def _updated(self) -> None:
+        now = self.records.now
+        self.session.loader.know(now.cases)
+        self.session.newest_models(now.models)
+        known = frozenset(patch.id for patch in now.patches)
+        if known - self._known:
+            self.session.new_patches()
+        self._known = known

@@ -1,0 +1,140 @@
+"""The uncertainty as a heat map over the image, with a legend; optionally drawn in 3D.
+
+What lies below the threshold is transparent: Slicer's slice views know no other transparency within a volume.
+The colours span 0 to the greatest entropy there can be, so they mean the same in every patch and cycle.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+
+from NNActiveLogic.client.arrays import VoxelArray
+from NNActiveLogic.scene import nodes, volumes
+from NNActiveLogic.scene.colours import table_id
+from NNActiveLogic.scene.grid import Grid
+from NNActiveLogic.work import HeatSettings
+
+FRESH = ("Inferno", "Iron")
+STALE = ("Grey",)
+_CLASS = re.compile(r"class-(\d+)")
+_TITLES = {"predictive_entropy": "Uncertainty", "mutual_information": "Model disagreement"}
+
+
+def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], stale: bool) -> Any:
+    """Make or fill the heat map's volume and draw it as the settings say.
+
+    Args:
+        heat: nats, float (z, y, x), of the whole image or of a box in it.
+        settings: how it is drawn.
+        names: of the classes; the first has value 1.
+        stale: it comes from an older model than the newest.
+    """
+    node = nodes.find(nodes.Role.HEAT)
+    if node is None:
+        node = nodes.create("vtkMRMLScalarVolumeNode", "NNActive heat map", nodes.Role.HEAT)
+        node.CreateDefaultDisplayNodes()
+        node.GetDisplayNode().SetSaveWithScene(False)
+    values = np.nan_to_num(heat.values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
+    volumes.fill(node, Grid.of_array(heat.info), values)
+    style(node, settings, names, stale)
+    return node
+
+
+def style(node: Any, settings: HeatSettings, names: tuple[str, ...], stale: bool) -> None:
+    """Draw an existing heat map in another way; arguments as in `show_heat`."""
+    top = math.log(len(names) + 1)
+    display = node.GetDisplayNode()
+    volumes.set_window(node, 0.0, top)
+    display.SetInterpolate(False)
+    # A voxel of exactly 0 says nothing, whatever the threshold.
+    display.SetThreshold(max(settings.threshold, 1e-6), 1e9)
+    display.ApplyThresholdOn()
+    display.SetAndObserveColorNodeID(table_id(*(STALE if stale else FRESH)))
+    node.SetName(f"NNActive heat map{' (older model)' if stale else ''}")
+    _legend(node, _title(settings.measure, names), settings.visible, stale)
+    _in_slices(node, settings.opacity if settings.visible else 0.0)
+    rendering = nodes.find(nodes.Role.RENDERING)
+    if rendering is not None:
+        _render_as(rendering.GetVolumePropertyNode().GetVolumeProperty(), display, settings.threshold, top)
+
+
+def remove_heat() -> None:
+    """Remove the heat map and all that draws it."""
+    show_in_3d(False, HeatSettings(), ())
+    nodes.remove(nodes.Role.HEAT)
+
+
+def show_in_3d(visible: bool, settings: HeatSettings, names: tuple[str, ...]) -> None:
+    """Draw the heat map in the 3D view, or no longer; it costs graphics memory, so it is off at first."""
+    for node in nodes.find_all(nodes.Role.RENDERING):
+        prop = node.GetVolumePropertyNode()
+        nodes.remove_node(node)
+        nodes.remove_node(prop)
+    volume = nodes.find(nodes.Role.HEAT)
+    if not visible or volume is None:
+        return
+    logic = slicer.modules.volumerendering.logic()
+    display = logic.CreateVolumeRenderingDisplayNode()
+    display.UnRegister(None)
+    display.SetAttribute(nodes.ROLE, nodes.Role.RENDERING.value)
+    prop = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumePropertyNode", "NNActive heat map in 3D")
+    for node in (display, prop):
+        node.SetSaveWithScene(False)
+        node.SetHideFromEditors(True)
+    display.SetAndObserveVolumePropertyNodeID(prop.GetID())
+    top = math.log(len(names) + 1)
+    _render_as(prop.GetVolumeProperty(), volume.GetDisplayNode(), settings.threshold, top)
+    volume.AddAndObserveDisplayNodeID(display.GetID())
+    display.SetVisibility(True)
+
+
+def _render_as(prop: Any, display: Any, threshold: float, top: float) -> None:
+    """Colours of the slices; nothing below the threshold, more and more towards the top."""
+    opacity, colours = vtk.vtkPiecewiseFunction(), vtk.vtkColorTransferFunction()
+    start = min(max(threshold, 1e-6), top * 0.99)
+    for value, alpha in ((0.0, 0.0), (start, 0.0), (start + 1e-4, 0.05), (top, 0.6)):
+        opacity.AddPoint(value, alpha)
+    table = display.GetColorNode().GetLookupTable()
+    low, high = table.GetTableRange()
+    rgb = [0.0, 0.0, 0.0]
+    for share in np.linspace(0.0, 1.0, 16):
+        table.GetColor(low + share * (high - low), rgb)
+        colours.AddRGBPoint(share * top, *rgb)
+    prop.SetScalarOpacity(opacity)
+    prop.SetColor(colours)
+    prop.SetInterpolationTypeToLinear()
+    prop.ShadeOff()
+
+
+def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
+    logic = slicer.modules.colors.logic()
+    legend = logic.GetColorLegendDisplayNode(node)
+    if legend is None:
+        legend = logic.AddDefaultColorLegendDisplayNode(node)
+        legend.SetSaveWithScene(False)
+        legend.SetSize(0.12, 0.5)
+        legend.SetPosition(0.98, 0.5)
+        legend.SetLabelFormat("%.2f")
+        legend.SetNumberOfLabels(4)
+    legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())
+    legend.SetTitleText(f"{title} [nats]{chr(10) + 'older model' if stale else ''}")
+    legend.SetVisibility(visible)
+
+
+def _title(measure: str, names: tuple[str, ...]) -> str:
+    found = _CLASS.fullmatch(measure)
+    if found and 1 <= int(found[1]) <= len(names):
+        return f"Uncertainty, {names[int(found[1]) - 1]}"
+    return _TITLES.get(measure, measure)
+
+
+def _in_slices(node: Any, opacity: float) -> None:
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+        composite.SetForegroundVolumeID(node.GetID())
+        composite.SetForegroundOpacity(opacity)

@@ -1,0 +1,104 @@
+"""The case's image as a volume node of ours; its window and level are the clinician's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import vtk
+
+from NNActiveLogic.client.arrays import VoxelArray
+from NNActiveLogic.client.values import Case
+from NNActiveLogic.scene import nodes
+from NNActiveLogic.scene.grid import Grid, set_voxels
+from NNActiveLogic.work import WorkError
+
+_SHOWN = (0.5, 99.5)
+"""Percentiles between which grey values are spread at first."""
+_SAMPLE = 200_000
+"""Voxels that are looked at for it: a large CT would take a quarter of a second."""
+
+
+def show_image(case: Case, image: VoxelArray) -> Any:
+    """The volume node of a case; made unless it is there already, and then the one of another case goes.
+
+    Raises:
+        WorkError: the voxels have another shape than the case.
+    """
+    found = image_of(case)
+    if found is not None:
+        return found
+    if image.values.shape != case.shape:
+        raise WorkError(
+            f"The image of {case.name} has {image.values.shape} voxels, {case.shape} were expected.",
+            "Open the patch again; if this stays, tell whoever runs the server.",
+        )
+    nodes.remove(nodes.Role.IMAGE)
+    node = nodes.create("vtkMRMLScalarVolumeNode", case.name, nodes.Role.IMAGE, saved=True)
+    node.SetAttribute(nodes.CASE, case.id)
+    fill(node, Grid.of_case(case), image.values)
+    node.CreateDefaultDisplayNodes()
+    display = node.GetDisplayNode()
+    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    low, high = _window(image.values)
+    set_window(node, low, high)
+    return node
+
+
+def image_of(case: Case) -> Any:
+    """The volume node of a case, with the case's grid; None when it is not in the scene."""
+    for node in nodes.find_all(nodes.Role.IMAGE):
+        if node.GetAttribute(nodes.CASE) == case.id and Grid.of_volume(node).is_same(Grid.of_case(case)):
+            return node
+    return None
+
+
+def fill(node: Any, grid: Grid, values: np.ndarray) -> None:
+    """Give a volume node voxels (z, y, x) and their place.
+
+    Raises:
+        ValueError: another shape than the grid.
+    """
+    if values.shape != grid.shape:
+        raise ValueError(f"values: shape {values.shape}, the grid has {grid.shape}")
+    image = vtk.vtkImageData()
+    image.SetDimensions(*values.shape[::-1])
+    set_voxels(image, drawable(values))
+    node.SetIJKToRASMatrix(grid.matrix())
+    node.SetAndObserveImageData(image)
+
+
+def drawable(values: np.ndarray) -> np.ndarray:
+    """Voxels of a type that VTK takes without changing a value that we send (float16 and bool it refuses)."""
+    kind = values.dtype.kind
+    if kind == "b":
+        return values.astype(np.uint8)
+    if kind == "f":
+        clean = values.astype(np.float32) if values.dtype.itemsize < 4 else values
+        return clean.astype(clean.dtype.newbyteorder("="), copy=False)
+    if values.dtype.itemsize > 4:
+        return values.astype(np.float64)
+    return values.astype(values.dtype.newbyteorder("="), copy=False)
+
+
+def set_window(node: Any, low: float, high: float) -> None:
+    """Spread the grey values from low to high."""
+    display = node.GetDisplayNode()
+    display.AutoWindowLevelOff()
+    display.SetWindowLevelMinMax(low, high)
+
+
+def window_of(node: Any) -> tuple[float, float]:
+    """Lowest and highest value between which grey values are spread."""
+    display = node.GetDisplayNode()
+    return display.GetWindowLevelMin(), display.GetWindowLevelMax()
+
+
+def _window(values: np.ndarray) -> tuple[float, float]:
+    flat = values.reshape(-1)
+    sample = flat[:: max(1, flat.size // _SAMPLE)].astype(np.float64)
+    sample = sample[np.isfinite(sample)]
+    if sample.size == 0:
+        return 0.0, 1.0
+    low, high = (float(value) for value in np.percentile(sample, _SHOWN))
+    return (low, high) if high > low else (low - 0.5, low + 0.5)
