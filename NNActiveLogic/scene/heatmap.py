@@ -22,6 +22,7 @@ from NNActiveLogic.work import HeatSettings
 
 FRESH = ("Inferno", "Iron")
 STALE = ("Grey",)
+_RENDERING = "vtkMRMLGPURayCastVolumeRenderingDisplayNode"
 _CLASS = re.compile(r"class-(\d+)")
 _TITLES = {"predictive_entropy": "Uncertainty", "mutual_information": "Model disagreement"}
 
@@ -57,11 +58,11 @@ def style(node: Any, settings: HeatSettings, names: tuple[str, ...], stale: bool
     display.ApplyThresholdOn()
     display.SetAndObserveColorNodeID(table_id(*(STALE if stale else FRESH)))
     node.SetName(f"NNActive heat map{' (older model)' if stale else ''}")
-    _legend(node, _title(settings.measure, names), settings.visible, stale)
     _in_slices(node, settings.opacity if settings.visible else 0.0)
-    rendering = nodes.find(nodes.Role.RENDERING)
-    if rendering is not None:
-        _render_as(rendering.GetVolumePropertyNode().GetVolumeProperty(), display, settings.threshold, top)
+    _legend(node, _title(settings.measure, names), settings.visible, stale)
+    for rendering in nodes.find_all(nodes.Role.RENDERING):
+        if rendering.IsA("vtkMRMLVolumePropertyNode"):
+            _render_as(rendering.GetVolumeProperty(), display, settings.threshold, top)
 
 
 def remove_heat() -> None:
@@ -72,21 +73,14 @@ def remove_heat() -> None:
 
 def show_in_3d(visible: bool, settings: HeatSettings, names: tuple[str, ...]) -> None:
     """Draw the heat map in the 3D view, or no longer; it costs graphics memory, so it is off at first."""
-    for node in nodes.find_all(nodes.Role.RENDERING):
-        prop = node.GetVolumePropertyNode()
-        nodes.remove_node(node)
-        nodes.remove_node(prop)
+    nodes.remove(nodes.Role.RENDERING)
     volume = nodes.find(nodes.Role.HEAT)
     if not visible or volume is None:
         return
-    logic = slicer.modules.volumerendering.logic()
-    display = logic.CreateVolumeRenderingDisplayNode()
-    display.UnRegister(None)
-    display.SetAttribute(nodes.ROLE, nodes.Role.RENDERING.value)
-    prop = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLVolumePropertyNode", "NNActive heat map in 3D")
-    for node in (display, prop):
-        node.SetSaveWithScene(False)
-        node.SetHideFromEditors(True)
+    method = slicer.modules.volumerendering.logic().GetDefaultRenderingMethod()
+    name = "NNActive heat map in 3D"
+    display = nodes.create(method or _RENDERING, name, nodes.Role.RENDERING, hidden=True)
+    prop = nodes.create("vtkMRMLVolumePropertyNode", name, nodes.Role.RENDERING, hidden=True)
     display.SetAndObserveVolumePropertyNodeID(prop.GetID())
     top = math.log(len(names) + 1)
     _render_as(prop.GetVolumeProperty(), volume.GetDisplayNode(), settings.threshold, top)
@@ -125,6 +119,8 @@ def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
     legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())
     legend.SetTitleText(f"{title} [nats]{chr(10) + 'older model' if stale else ''}")
     legend.SetVisibility(visible)
+    # A legend does not hear that its volume came into a view (only a person's choice is told), so it is asked.
+    legend.Modified()
 
 
 def _title(measure: str, names: tuple[str, ...]) -> str:

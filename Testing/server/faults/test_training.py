@@ -227,13 +227,13 @@ def test_nothing_of_a_worker_is_left_when_its_server_stops(wake):
 
 
 def test_a_training_on_a_full_disk_ends_in_words_and_goes_on_when_there_is_space(
-    wake, undisturbed, small_disk
+    small_disk, wake, undisturbed
 ):
     folder = small_disk(300)
     server, project = wake(folder / "data")
     filler = folder / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - (3 << 20))
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - (300 << 10))
     job = begin(server, project)
     found = finished(server, job, JobState.FAILED)
     assert "disk is full" in found.error, found.error
