@@ -47,6 +47,7 @@ bench-server: venv
 
 screenshots: venv
 	$(BIN)/python Testing/screenshots/make.py
+	PYTHONPATH=Testing $(BIN)/python Testing/screenshots/operator_page.py
 
 clean:
 	rm -rf .venv out build

@@ -64,7 +64,7 @@ class Loader:
     def __init__(self, desk: Desk, cache: ArrayCache) -> None:
         self._desk, self._cache = desk, cache
         self._cases: dict[str, Case] = {}
-        self._older: frozenset[str] = frozenset()
+        self._versions: tuple[str, ...] = ()
 
     def know(self, cases: Iterable[Case]) -> None:
         """These cases need not be asked for."""
@@ -76,14 +76,13 @@ class Loader:
 
     def models(self, versions: Sequence[str]) -> None:
         """The project's models, oldest first: what comes from any but the newest is stale."""
-        older = frozenset(versions[:-1])
-        if older != self._older:
-            self._older = older
+        if tuple(versions) != self._versions:
+            self._versions = tuple(versions)
             self._cache.drop(lambda key: key[0] in ("heat", "start"))
 
     def is_stale(self, model: str | None) -> bool:
         """Whether a model is older than the newest."""
-        return model in self._older
+        return model in self._versions[:-1]
 
     def keys(self, patch: Patch) -> tuple[Key, ...]:
         """Where what is shown of a patch is kept."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import fmean
 
 from NNActiveLogic.client.values import Case, CycleStatistics, Statistics
@@ -102,16 +103,12 @@ def advice(cycles: Sequence[CycleStatistics]) -> str:
     that chance alone makes says nothing. One round that gained more than that is enough to go on, one that
     did not is too little to stop.
     """
-    known = [
-        (mean, spread)
-        for cycle in cycles
-        if (mean := _mean(cycle)) is not None
-        for spread in [_spread(cycle)]
-    ]
+    judged = [(_mean(cycle), _spread(cycle)) for cycle in cycles]
+    known = [(mean, spread) for mean, spread in judged if mean is not None]
     if len(known) < 2 or known[-1][1] is None:
         return words.say(words.NOT_ENOUGH)
     spread = known[-1][1]
-    gains = [after[0] - before[0] for before, after in zip(known[-3:], known[-2:], strict=False)]
+    gains = [after[0] - before[0] for before, after in pairwise(known[-3:])]
     last, mean = gains[-1], fmean(gains)
     if last > spread:
         return words.say(words.LIKELY, gain=_points(last), spread=_points(spread))

@@ -6,12 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from NNActiveLogic.client.answers import Answer, Reason
-from NNActiveLogic.client.arrays import VoxelArray
 from NNActiveLogic.client.errors import Leased
 from NNActiveLogic.client.outbox import Entry
 from NNActiveLogic.client.values import Patch
 from NNActiveLogic.presenter import words
-from NNActiveLogic.presenter.activity import ActiveTime
 from NNActiveLogic.presenter.ahead import Ahead
 from NNActiveLogic.presenter.answering import DONE, Said, Work, refuse
 from NNActiveLogic.presenter.cache import ArrayCache
@@ -19,6 +17,7 @@ from NNActiveLogic.presenter.desk import Desk
 from NNActiveLogic.presenter.lanes import ignore
 from NNActiveLogic.presenter.leases import Leases
 from NNActiveLogic.presenter.loader import Loader, Origin, Start, from_entry
+from NNActiveLogic.presenter.screen import Screen, draft
 from NNActiveLogic.presenter.sending import Sending
 from NNActiveLogic.presenter.session_view import SessionView, State, sentence
 from NNActiveLogic.work import HeatSettings, PatchView, WorkError
@@ -38,12 +37,11 @@ class Session:
 
     def __init__(self, desk: Desk, sending: Sending, find: Callable[[str], Patch | None]) -> None:
         self.notice = ""
-        self.comment = ""
         self._desk, self._sending, self._find = desk, sending, find
         self._cache = ArrayCache(desk.preferences.cache_bytes)
         self.loader = Loader(desk, self._cache)
         self.leases = Leases(desk, self._lost)
-        self.activity = ActiveTime(desk.clock, desk.preferences.idle_seconds)
+        self.screen = Screen(desk, self.loader)
         self.ahead = Ahead(
             desk,
             self.leases,
@@ -54,8 +52,6 @@ class Session:
             arrived=self._arrived,
         )
         self._state = State.IDLE
-        self._shown: PatchView | None = None
-        self._start: Start | None = None
         self._target: Patch | None = None
         self._wish = ""
         self._drafts: dict[str, Start] = {}
@@ -76,23 +72,23 @@ class Session:
     @property
     def patch(self) -> Patch | None:
         """The open patch, or the one being loaded."""
-        return self._shown.patch if self._shown else self._target
+        return self.screen.patch or self._target
 
     def view(self) -> SessionView:
         """What is shown."""
         editing = self._state == State.EDITING
-        origin = self._start.origin if self._start else None
+        origin = self.screen.start.origin if self.screen.start else None
         return SessionView(
             state=self._state,
             sentence=self._sentence(),
             notice=self.notice,
             patch=self.patch,
             origin=origin,
-            stale=self._shown is not None and self._shown.stale,
+            stale=self.screen.stale,
             can_answer=editing,
             can_confirm=editing and origin == Origin.PREDICTION,
             can_go_back=bool(self._before),
-            seconds=self.activity.seconds,
+            seconds=self.screen.activity.seconds,
             drafts=frozenset(self._drafts),
         )
 
@@ -157,10 +153,8 @@ class Session:
 
     def stop(self) -> None:
         """The project is closed: nothing is shown or leased any more."""
-        if self._shown is not None:
-            self._desk.scene.close()
-            self.activity.close()
-        self._shown = self._start = self._target = None
+        self.screen.close()
+        self._target = None
         self.ahead.stop()
         self.leases.stop()
         self._state = State.IDLE
@@ -168,7 +162,7 @@ class Session:
     def take_back(self, patch: str) -> Said:
         """Make an answered patch open again for everybody; the answer stays in its history."""
         if patch in self._sending.patches:
-            return refuse(words.FEATURE_LATER)
+            return refuse(words.NOT_SENT_YET)
         client = self._desk.client
 
         def done(found: Patch) -> None:
@@ -207,27 +201,14 @@ class Session:
         self._desk.preferences.heat = settings
         if other:
             self.ahead.reload()
-        shown = self._shown
-        if shown is None:
-            return
-        try:
-            self._draw(self.loader.heat(shown.patch, settings.measure))
-        except KeyError:
-            self._desk.lanes.submit(
-                "load",
-                lambda _: self.loader.fetch_heat(shown.patch, settings.measure),
-                done=lambda heat: self._draw_later(shown, settings, heat),
-                failed=self._refused,
-            )
+        self.screen.set_heat(settings, self._refused)
 
     # What comes from outside
 
     def newest_models(self, versions: tuple[str, ...]) -> None:
         """The project's models, oldest first; what is open stays, and says when it is stale."""
         self.loader.models(versions)
-        if self._shown is not None and not self._shown.stale and self.loader.is_stale(self._shown.model):
-            self._shown = replace(self._shown, stale=True)
-            self._desk.scene.mark_stale()
+        self.screen.check_models()
         self.ahead.reload()
 
     def new_patches(self) -> None:
@@ -251,43 +232,26 @@ class Session:
 
     # Within
 
-    def _draw_later(self, shown: PatchView, settings: HeatSettings, heat: VoxelArray | None) -> None:
-        same = self._shown is not None and self._shown.patch is shown.patch
-        if same and settings == self._desk.preferences.heat:
-            self._draw(heat)
-
-    def _draw(self, heat: VoxelArray | None) -> None:
-        if self._shown is not None:
-            self._shown = replace(self._shown, heat=heat)
-            self._desk.scene.set_heat(self._desk.preferences.heat, heat)
-
     def _answer(self, decide: Callable[[Work], Answer | Said]) -> Said:
-        shown, start = self._shown, self._start
+        patch = self.screen.patch
         if self._state == State.KEEPING:
             return refuse(words.BUSY)
-        if self._state != State.EDITING or shown is None or start is None:
+        work = self.screen.work()
+        if self._state != State.EDITING or patch is None or work is None:
             return refuse(words.NOTHING_OPEN)
-        work = self._work(start)
         decided = decide(work) if isinstance(work, Work) else work
         if isinstance(decided, Said):
             return decided
         self.notice = ""
         self._become(State.KEEPING)
         reading = self._desk.preferences.reading
-        self._sending.put(shown.patch, decided, reading, done=self._kept, failed=self._not_kept)
+        self._sending.put(patch, decided, reading, done=self._kept, failed=self._not_kept)
         return DONE
 
-    def _work(self, start: Start) -> Work | Said:
-        try:
-            reading = self._desk.scene.read()
-        except WorkError as problem:
-            return Said(False, str(problem))
-        return Work(reading, start, self.activity.seconds, self._desk.scene.edits(), self.comment)
-
     def _kept(self) -> None:
-        if self._shown is None:
+        patch = self.screen.patch
+        if patch is None:
             return
-        patch = self._shown.patch
         self._answered[patch.id] = max(patch.revision, self._answered.get(patch.id, 0)) + 1
         self._drafts.pop(patch.id, None)
         self._close()
@@ -300,26 +264,21 @@ class Session:
 
     def _close(self) -> None:
         """Nothing is open any more."""
-        if self._shown is not None:
-            patch = self._shown.patch.id
-            self._before = [*(one for one in self._before if one != patch), patch]
-        self.activity.close()
-        self._desk.scene.close()
-        self._shown = self._start = None
-        self.comment = ""
+        patch = self.screen.patch
+        if patch is not None:
+            self._before = [*(one for one in self._before if one != patch.id), patch.id]
+        self.screen.close()
 
     def _put_aside(self, sure: bool, passed: bool) -> Said:
         """Leave what is open or on its way; a drawing becomes a draft."""
         if self._state == State.KEEPING:
             return refuse(words.BUSY)
-        left = self.patch
-        if self._shown is not None and self._start is not None:
-            work = self._work(self._start)
-            if isinstance(work, Said) and not sure:
-                return replace(work, ask=True)
-            if isinstance(work, Work) and work.touched:
-                self._keep_draft(self._shown.patch, work)
-            self._close()
+        left, work = self.patch, self.screen.work()
+        if isinstance(work, Said) and not sure:
+            return replace(work, ask=True)
+        if isinstance(work, Work) and work.touched and left is not None:
+            self._drafts[left.id] = draft(work)
+        self._close()
         self._target = None
         self._wish = ""
         if left is not None:
@@ -327,10 +286,6 @@ class Session:
                 self._passed[left.id] = None
             self._let_go(left.id)
         return DONE
-
-    def _keep_draft(self, patch: Patch, work: Work) -> None:
-        reading, model = work.reading, work.start.model
-        self._drafts[patch.id] = Start(Origin.DRAFT, reading.labels, reading.unsure, model, work.seconds)
 
     def _let_go(self, patch: str) -> None:
         """Give a lease back, unless the patch is needed."""
@@ -412,15 +367,11 @@ class Session:
 
     def _show(self, view: PatchView, start: Start) -> None:
         try:
-            self._desk.scene.open(view)
+            self.screen.open(view, start)
         except WorkError as problem:
             self._give_up(view.patch, problem)
             return
-        self._target, self._shown, self._start = None, view, start
-        self._desk.scene.set_heat(self._desk.preferences.heat, view.heat)
-        if view.stale:
-            self._desk.scene.mark_stale()
-        self.activity.open(start.seconds)
+        self._target = None
         self._become(State.EDITING)
         self.ahead.fill()
 
@@ -443,7 +394,7 @@ class Session:
     def _occupied(self) -> list[str]:
         """What must not come from the queue."""
         now = [self.patch.id if self.patch else "", self._wish]
-        return [one for one in [*now, *sorted(self._sending.patches), *self._passed] if one]
+        return [one for one in [*now, *self._passed] if one]
 
     def _outdated(self, patch: Patch) -> bool:
         return patch.revision < self._answered.get(patch.id, 0)
@@ -484,6 +435,8 @@ class Session:
         self._desk.changed()
 
     def _sentence(self) -> str:
+        if self.screen.stale and self._state == State.EDITING:
+            return words.say(words.STALE)
         case = self.loader.case_name(self._target.case) if self._target else ""
         return sentence(self._state, case, len(self._passed))
 

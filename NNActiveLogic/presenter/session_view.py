@@ -36,7 +36,7 @@ class SessionView:
 
     Attributes:
         state: see `State`; the editor takes no strokes unless it is `EDITING`.
-        sentence: the same for people; empty while editing.
+        sentence: the same for people; while editing only what is to be known of what is shown.
         notice: something that needs attention; empty when nothing does.
         patch: the open one, or the one being loaded.
         origin: what the work on it started from.

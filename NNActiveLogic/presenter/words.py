@@ -73,10 +73,7 @@ CONNECTING = "Looking for the server …"
 CONNECTED = "Connected to {address} as {name} ({role})."
 LOST = "The connection to the server is lost: {what} You can go on; answers are kept here and sent later."
 TOKEN_REFUSED = "The server no longer accepts the token. Enter a new one; your answers are kept here."
-REGAINED = "The connection is back."
 CONSENT = "The images you choose are sent to {address}. Do you agree?"
-NO_CONSENT = "Images leave this computer only after you have agreed."
-NO_PROJECT = "Open a project first."
 
 # Project
 NAME_MISSING = "Give the project a name."
@@ -134,7 +131,7 @@ NOT_KEPT = "Your answer could not be kept: {what} The box stays open."
 NOT_LOADED = "This box cannot be shown: {what}"
 NOTHING_BEFORE = "This is the first box of this sitting."
 STALE = "The colours and the prediction come from an older model."
-FEATURE_LATER = "An answer that has not been sent yet cannot be taken back; correct it instead."
+NOT_SENT_YET = "An answer that has not been sent yet cannot be taken back; correct it instead."
 TAKEN_BACK = "The answer was taken back; the box is open again."
 
 # Sending

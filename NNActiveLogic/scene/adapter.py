@@ -161,7 +161,10 @@ class SceneAdapter:
     def _show(self, view: PatchView, kept: Any) -> None:
         self._forget()
         self._keep_window()
-        image = volumes.show_image(view.case, view.image)
+        whole = Grid.of_case(view.case)
+        grid = whole.crop(view.patch.box)
+        around = boxes.with_margin(view.patch.box, whole, float(grid.extent_mm.max()) / 2)
+        image = volumes.show_image(view.case, view.image, around)
         refuse_transform(image, "The image")
         if view.case.id in self._windows:
             volumes.set_window(image, *self._windows[view.case.id])
@@ -169,7 +172,6 @@ class SceneAdapter:
         self._view, self._stale = view, view.stale
         self._draw_heat(view, view.heat)
         self._edit(view, image, kept)
-        grid = Grid.of_case(view.case).crop(view.patch.box)
         boxes.show_box(grid)
         views.go_to(image, grid)
 

@@ -112,8 +112,10 @@ def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
     if legend is None:
         legend = logic.AddDefaultColorLegendDisplayNode(node)
         legend.SetSaveWithScene(False)
-        legend.SetSize(0.12, 0.5)
-        legend.SetPosition(0.98, 0.5)
+        legend.SetSize(0.1, 0.35)
+        legend.SetPosition(0.99, 0.02)
+        legend.GetTitleTextProperty().SetFontSize(10)
+        legend.GetLabelTextProperty().SetFontSize(10)
         legend.SetLabelFormat("%.2f")
         legend.SetNumberOfLabels(4)
     legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())

@@ -8,7 +8,7 @@ import numpy as np
 import vtk
 
 from NNActiveLogic.client.arrays import VoxelArray
-from NNActiveLogic.client.values import Case
+from NNActiveLogic.client.values import Box, Case
 from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.grid import Grid, set_voxels
 from NNActiveLogic.work import WorkError
@@ -19,8 +19,13 @@ _SAMPLE = 200_000
 """Voxels that are looked at for it: a large CT would take a quarter of a second."""
 
 
-def show_image(case: Case, image: VoxelArray) -> Any:
+def show_image(case: Case, image: VoxelArray, focus: Box | None = None) -> Any:
     """The volume node of a case; made unless it is there already, and then the one of another case goes.
+
+    Args:
+        case: whose grid the image has.
+        image: channel 0 of the whole case.
+        focus: where grey values should tell tissues apart at first; None for the whole image.
 
     Raises:
         WorkError: the voxels have another shape than the case.
@@ -40,7 +45,7 @@ def show_image(case: Case, image: VoxelArray) -> Any:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
     display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
-    low, high = _window(image.values)
+    low, high = _window(image.values if focus is None else image.values[focus.slices])
     set_window(node, low, high)
     return node
 

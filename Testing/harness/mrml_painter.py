@@ -22,9 +22,10 @@ class Painter:
         self.logic = slicer.vtkSlicerSegmentEditorLogic()
         self.logic.SetMRMLScene(slicer.mrmlScene)
         self.logic.SetSegmentEditorNode(editor)
-        self.logic.SetMaximumNumberOfUndoStates(10)
-        # The widget observes the segmentation for its history; the logic is told once.
-        self.logic.GetSegmentationHistory().SetSegmentation(editor.GetSegmentationNode().GetSegmentation())
+        history = slicer.vtkSegmentationHistory()
+        history.SetMaximumNumberOfStates(10)
+        history.SetSegmentation(editor.GetSegmentationNode().GetSegmentation())
+        self.logic.SetSegmentationHistory(history)
 
     def paint(self, segment_id: str, where: np.ndarray) -> None:
         """Add voxels to a segment; `where` is bool (z, y, x) of the whole image."""

@@ -1,4 +1,6 @@
-"""The client's stand-in server with a project full of patches, a model on request, and trainings that a test ends."""
+"""The client's stand-in server with a project full of patches, and trainings that a test ends."""
+
+# ruff: noqa: ARG002  (handlers look alike)
 
 import itertools
 import json
@@ -51,9 +53,9 @@ class ClinicStandIn(StandIn):
             patch = f"p{cycle}x{rank}"
             self.patches[patch] = {
                 "id": patch, "project": self.project, "case": cases[rank % len(cases)], "cycle": cycle,
-                "rank": rank, "box": {"start": list(start), "size": list(SIZE)}, "group": "", "class_name": None,
-                "score": None, "why": None, "sentence": "Less certain here.", "origin": "query",
-                "state": "open", "revision": 0, "lease": None,
+                "rank": rank, "box": {"start": list(start), "size": list(SIZE)}, "group": "",
+                "class_name": None, "score": None, "why": None, "sentence": "Less certain here.",
+                "origin": "query", "state": "open", "revision": 0, "lease": None,
             }  # fmt: skip
         self.emit(self.project, "batch.proposed", {"cycle": cycle, "patches": count})
 
@@ -108,7 +110,8 @@ class ClinicStandIn(StandIn):
         crop = np.ascontiguousarray(whole[tuple(slice(a, b) for a, b in zip(start, stop, strict=True))])
         header = {key: found[key] for key in ("spacing", "origin", "direction")}
         header |= {
-            "dtype": crop.dtype.newbyteorder("<").str, "shape": crop.shape, "start": start, "model": self.model
+            "dtype": crop.dtype.newbyteorder("<").str, "shape": crop.shape, "start": start,
+            "model": self.model,
         }  # fmt: skip
         return _ranged(request, crop.tobytes(), {"NNActive-Array": json.dumps(header)})
 
@@ -116,17 +119,17 @@ class ClinicStandIn(StandIn):
     def statistics(self, request, project):
         cycles = [
             {
-                "cycle": number, "patches": 5 * (number + 1), "foreground_voxels": 10, "minutes": 3.0 * number,
-                "dice_per_class": {"organ": 0.5 + 0.1 * number, "lesion": None},
+                "cycle": number, "patches": 5 * (number + 1), "foreground_voxels": 10,
+                "minutes": 3.0 * number, "dice_per_class": {"organ": 0.5 + 0.1 * number, "lesion": None},
                 "fold_spread": {"organ": 0.05, "lesion": None}, "seconds": {}, "model": version,
             }
             for number, version in enumerate(self.versions)
         ]  # fmt: skip
         return Reply(json={"cycles": cycles, "balance": {"organ": 1}, "cost": {"patches": 4}})
 
-    def tell(self, kind, subject, **payload):
+    def tell(self, event, subject, **payload):
         """An event that names what it is about."""
-        self.emit(self.project, kind, payload)
+        self.emit(self.project, event, payload)
         self.events[-1]["subject"] = subject
 
     def report(self, job, stage, done, total, eta):

@@ -6,7 +6,7 @@ from NNActiveLogic.work import Reading, WorkError
 
 
 class FakeScene:
-    """Keeps to `work.SceneLike`. `opened` lists the patches that were shown; `problem` is raised by `read`."""
+    """Keeps to `work.SceneLike`; `opened` lists what was shown, `problem` is raised by `read`."""
 
     def __init__(self):
         self.view = None

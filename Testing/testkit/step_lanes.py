@@ -1,4 +1,6 @@
-"""Lanes without threads: what is given to them waits until a test runs it, in an order that the test chooses."""
+"""Lanes without threads: what is given to them waits until a test runs it, in the order of the test."""
+
+# ruff: noqa: ARG002  (the signatures are those of the real ones)
 
 from collections import deque
 
@@ -64,7 +66,7 @@ class StepLanes:
             return
         try:
             value = job.work(job)
-        except Exception as problem:
+        except Exception as problem:  # noqa: BLE001 -- handed on, as the worker does
             self.results.append((job, job.failed, problem))
         else:
             self.results.append((job, job.done, value))

@@ -94,8 +94,10 @@ class Clinician:
         """Until so many patches wait, with all that is shown of them."""
         session = self.session
         self.settle(
-            lambda: len(session.ahead.patches) == count
-            and all(session.loader.view(one) is not None for one in session.ahead.patches)
+            lambda: (
+                len(session.ahead.patches) == count
+                and all(session.loader.view(one) is not None for one in session.ahead.patches)
+            )
         )
 
     def close(self):

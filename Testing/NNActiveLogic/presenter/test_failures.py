@@ -8,7 +8,6 @@ import pytest
 
 from NNActiveLogic.client.answers import Answer, Kind
 from standin import Reply, Running
-from testkit.fake_scene import FakeScene
 
 BUSY = Reply(503, {"code": "busy", "detail": "Busy."})
 
@@ -52,7 +51,7 @@ def test_a_lost_connection_is_tried_again_by_itself_with_growing_pauses(hire, se
     ann.settle(lambda: connection.online)
 
 
-def test_an_answer_outlives_the_program(hire, server, clinic, tmp_path):
+def test_an_answer_outlives_the_program(hire, server, clinic):
     first = hire(server.url).connect().open(clinic.project)
     first.next()
     first.all_loaded()
@@ -267,7 +266,6 @@ def test_a_server_that_starts_anew_is_found_again(ann, server, clinic):
 
 @pytest.mark.parametrize("reading", [1, 2])
 def test_who_reads_a_second_time_is_not_shown_the_first_answer(hire, server, clinic, reading):
-    assert FakeScene().is_open is False
     answered_by_ben(server, clinic, "p0x1")
     ann = hire(server.url)
     ann.presenter.preferences.reading = reading

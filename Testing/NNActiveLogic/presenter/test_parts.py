@@ -73,7 +73,9 @@ def test_active_time_is_never_more_than_the_time_nor_than_what_input_allows(step
     for pause, what in steps:
         now[0] += pause
         inputs += what in ("input", "back", "away")
-        {"input": active.input, "look": lambda: None}.get(what, lambda what=what: active.background(what == "away"))()
+        {"input": active.input, "look": lambda: None}.get(
+            what, lambda what=what: active.background(what == "away")
+        )()
         assert before <= active.seconds <= min(now[0], 30.0 * inputs) + 1e-6
         before = active.seconds
 
@@ -81,7 +83,10 @@ def test_active_time_is_never_more_than_the_time_nor_than_what_input_allows(step
 # Memory
 
 
-@given(st.lists(st.tuples(st.integers(0, 8), st.integers(0, 60)), max_size=40), st.sets(st.integers(0, 8), max_size=2))
+@given(
+    st.lists(st.tuples(st.integers(0, 8), st.integers(0, 60)), max_size=40),
+    st.sets(st.integers(0, 8), max_size=2),
+)
 def test_the_cache_stays_within_its_limit_but_for_what_is_pinned(puts, pinned):
     cache = ArrayCache(100)
     cache.pin((key,) for key in pinned)
@@ -143,7 +148,9 @@ def test_the_start_says_what_is_missing():
 
 
 @given(
-    st.tuples(*[st.integers(1, 40)] * 3), st.tuples(*[st.integers(1, 40)] * 3), st.tuples(*[st.floats(-5, 45)] * 3)
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.tuples(*[st.integers(1, 40)] * 3),
+    st.tuples(*[st.floats(-5, 45)] * 3),
 )
 def test_a_box_round_a_voxel_lies_in_the_image_and_holds_the_voxel(shape, size, centre):
     box = box_around(centre, case(shape=shape), size)
@@ -195,7 +202,9 @@ def entry(name, kind="empty", parked=False):
 
 def test_the_table_counts_unsent_answers_in_and_names_who_works():
     held = patch("b", rank=2, lease=Lease("ben", 1e12, False))
-    table = rows([patch("d", cycle=1), patch("c", rank=3), held, patch("a")], [case()], [entry("c")], here="a")
+    table = rows(
+        [patch("d", cycle=1), patch("c", rank=3), held, patch("a")], [case()], [entry("c")], here="a"
+    )
     assert [row.patch for row in table] == ["a", "b", "c", "d"]
     assert [row.mark for row in table] == ["open now", "", "not sent yet", ""]
     assert (table[1].holder, table[2].state, table[2].minutes) == ("ben", "empty", 1.5)
@@ -267,13 +276,16 @@ def imported(path):
 def test_the_presenter_needs_neither_qt_nor_mrml(path):
     for name in imported(path):
         ours = name.startswith(("NNActiveLogic.presenter", "NNActiveLogic.client", "NNActiveLogic.work"))
-        assert ours or name.split(".")[0] in {"numpy", *sys.stdlib_module_names}, f"{path.name} imports {name}"
+        assert ours or name.split(".")[0] in {"numpy", *sys.stdlib_module_names}, (
+            f"{path.name} imports {name}"
+        )
 
 
 def test_importing_the_presenter_loads_no_other_room():
     code = (
         "import sys, NNActiveLogic.presenter\n"
-        "assert not {'torch', 'qt', 'slicer', 'vtk', 'nnactive_server', 'NNActiveLogic.scene'} & set(sys.modules)"
+        "others = {'torch', 'qt', 'slicer', 'vtk', 'nnactive_server', 'NNActiveLogic.scene'}\n"
+        "assert not others & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=FILES[0].parents[2])
 

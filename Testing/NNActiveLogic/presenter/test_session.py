@@ -96,7 +96,10 @@ def test_without_prefill_the_box_starts_empty_and_nothing_can_be_confirmed(hire,
 def test_a_drawing_is_not_thrown_away_without_a_question(ann, clinic):
     ann.next()
     ann.scene.draw(1)
-    for action in (lambda sure: ann.session.empty(sure), lambda sure: ann.session.skip(Reason.BAD_IMAGE, sure)):
+    for action in (
+        lambda sure: ann.session.empty(sure),
+        lambda sure: ann.session.skip(Reason.BAD_IMAGE, sure),
+    ):
         said = action(False)
         assert (said.ok, said.ask) == (False, True)
     assert ann.session.skip(Reason.BAD_IMAGE, sure=True).ok
@@ -107,7 +110,7 @@ def test_a_drawing_is_not_thrown_away_without_a_question(ann, clinic):
 def test_a_referral_takes_the_drawing_along(ann, clinic):
     ann.next()
     ann.scene.draw(2)
-    ann.session.comment = "a cyst?"
+    ann.session.screen.comment = "a cyst?"
     assert not ann.session.refer(" ").ok
     assert ann.session.refer("ben").ok
     ann.all_sent()

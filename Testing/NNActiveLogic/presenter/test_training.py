@@ -24,7 +24,8 @@ def test_a_training_needs_answers(ann):
     assert (said.ok, said.text) == (False, words.TRAINING_NOTHING)
 
 
-def test_answers_on_their_way_are_sent_before_a_training_begins(trained, clinic):
+@pytest.mark.usefixtures("trained")
+def test_answers_on_their_way_are_sent_before_a_training_begins(clinic):
     posts = [one.path.rsplit("/", 1)[-1] for one in clinic.seen if one.method in ("PUT", "POST")]
     assert posts.index("annotation") < posts.index("cycles")
 
@@ -56,7 +57,7 @@ def test_new_patches_and_a_stale_mark_come_without_disturbing_the_open_patch(hir
     assert ann.scene.labels[0, 0, 0] == 2
     ann.settle(lambda: ann.scene.stale)
     assert ann.session.view().stale
-    assert "new boxes" in ann.opened.training.view().sentence
+    ann.settle(lambda: "new boxes" in ann.opened.training.view().sentence)
     ann.draw_and_accept()
     assert ann.scene.view.model == "cycle-001"
     assert not ann.scene.view.stale
@@ -72,7 +73,7 @@ def test_work_that_was_done_goes_on_when_a_training_brings_new_patches(ann, clin
     ann.settle(lambda: ann.here == "p1x1")
 
 
-def test_a_training_can_be_stopped_and_gone_on_with(trained, clinic):
+def test_a_training_can_be_stopped_and_gone_on_with(trained):
     training = trained.opened.training
     assert training.cancel().ok
     trained.settle(lambda: training.view().can_resume)
@@ -105,7 +106,7 @@ def job(state, **more):
         (None, "No training goes on."),
         (job("queued", position=3), "The training waits for its turn, at place 3."),
         (job("queued", position=1), "The training begins …"),
-        (job("failed", error="No memory."), "The training failed: No memory. It can go on from its last checkpoint."),
+        (job("failed", error="Full."), "The training failed: Full. It can go on from its last checkpoint."),
         (job("running", progress=Progress("cycle 1 of 5: predict", 1, 3, "", None)), "Predicting: 33 %."),
         (job("running", cancelling=True), "The training stops at its next checkpoint …"),
         (job("a new state"), "No training goes on."),
@@ -133,10 +134,28 @@ def cycle(number, dice, spread=0.04):
         ([0.5, 0.52], 0.04, "There is not enough data"),
         ([0.5, 0.6], 0.04, "Another round is likely to pay: the last one gained 10 Dice points"),
         ([0.5, 0.53, 0.56], 0.04, "Another round may pay"),
-        ([0.5, 0.51, 0.52], 0.04, "Another round is not likely to pay: the last ones gained 1 Dice point each"),
+        (
+            [0.5, 0.51, 0.52],
+            0.04,
+            "Another round is not likely to pay: the last ones gained 1 Dice point each",
+        ),
         ([0.2, 0.5, 0.51, 0.50], 0.04, "Another round is not likely to pay"),
         ([None, 0.5, None, 0.6], 0.04, "Another round is likely to pay"),
     ],
 )
 def test_whether_another_round_pays_is_told_from_gains_and_chance(dice, spread, begins):
     assert advice([cycle(n, one, spread) for n, one in enumerate(dice)]).startswith(begins)
+
+
+def test_what_was_empty_before_the_first_model_is_loaded_again_with_it(ann, clinic):
+    ann.next()
+    ann.all_loaded()
+    ann.draw_and_accept()
+    assert ann.scene.view.heat is None
+    assert ann.opened.training.start().ok
+    ann.settle(lambda: ann.opened.training.running)
+    clinic.finish(*clinic.jobs)
+    ann.settle(lambda: ann.opened.records.now.models)
+    ann.draw_and_accept()
+    assert ann.scene.view.heat is not None
+    assert ann.scene.view.prefill is not None

@@ -1,7 +1,6 @@
-"""Every operation with generated requests, right and wrong ones: no fault, and every reply is as described."""
+"""Every operation with generated requests, right and wrong ones: no fault, every reply as described."""
 
 import base64
-import hashlib
 import zlib
 
 import pytest
@@ -32,7 +31,21 @@ FEW, SOME, MANY = 3, 14, 300
 @pytest.fixture(scope="module")
 def document(live):
     """The interface as the running server describes it."""
-    return live.call("GET", "/openapi.json").json()
+    return plain(live.call("GET", "/openapi.json").json())
+
+
+def plain(part):
+    """The same with triples as lists of three: schemathesis makes of `prefixItems` what 3.1 has no more."""
+    if isinstance(part, list):
+        return [plain(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    found = {name: plain(one) for name, one in part.items()}
+    if "prefixItems" in found:
+        first, *others = found.pop("prefixItems")
+        assert all(one == first for one in others)
+        found["items"] = first
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -91,15 +104,7 @@ def real(path, known):
 def bodies(path, known):
     """Bodies that get far, where generated ones hardly would; None for others."""
     small = st.lists(st.integers(0, 9), min_size=3, max_size=3)
-    labels = st.sampled_from([crop(1).tobytes(), crop(2).tobytes(), crop(3).tobytes(), b"", bytes(10**6)])
-    label = labels.map(
-        lambda raw: {
-            "encoding": "zlib",
-            "dtype": "uint8",
-            "shape": list(BOX.size),
-            "data": base64.b64encode(zlib.compress(raw)).decode(),
-        }
-    )
+    label = st.integers(0, 4).map(label_of)
     kinds = st.sampled_from(["labelled", "confirmed", "empty", "skipped", "referred"])
     more = {"label": label, "unsure": label, "reason": st.just("bad-image"), "refer_to": st.just("ben")}
     answers = st.fixed_dictionaries({"kind": kinds}, optional=more)
@@ -114,6 +119,13 @@ def bodies(path, known):
         "/suggestion": st.just({"boxes": {"a": [[9, 9, 9]]}}),
     }
     return next((found for end, found in ends.items() if path.endswith(end)), None)
+
+
+def label_of(number):
+    """Labels as they are sent: of the class, of no class, too few, too many."""
+    voxels = [crop(1).tobytes(), crop(2).tobytes(), crop(3).tobytes(), b"", bytes(10**6)][number]
+    data = base64.b64encode(zlib.compress(voxels)).decode()
+    return {"encoding": "zlib", "dtype": "uint8", "shape": list(BOX.size), "data": data}
 
 
 def requests_of(operation, known):
@@ -214,8 +226,7 @@ def test_a_description_that_lies_is_noticed(live, document, known):
         fuzz(live, found, known, 1)
 
 
-def test_nothing_was_damaged_by_all_this(live, known):
+def test_nothing_was_damaged_by_all_this(live):
     with Store(live.data) as store:
         assert store.check() == []
-    assert hashlib.sha256(live.log().encode()).digest()
     assert "incident" not in live.log()

@@ -12,7 +12,7 @@ import pytest
 from NNActiveLogic.client.answers import Answer, Kind
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.values import Box, Label
-from nnactive_server.jobs.reporting import BEAT_SECONDS
+from nnactive_server.jobs.reporting import BEAT_SECONDS, KEPT_BYTES
 from nnactive_server.store import JobState, Store
 from testkit.faults import free_port, processes_of, wait_until
 from testkit.live_server import LiveServer
@@ -226,20 +226,24 @@ def test_nothing_of_a_worker_is_left_when_its_server_stops(wake):
     assert np.isfinite(look(server, job).finished)
 
 
-def test_a_training_on_a_full_disk_ends_in_words_and_goes_on_when_there_is_space(
+def test_a_training_that_fills_the_disk_ends_in_words_and_goes_on_when_there_is_space(
     small_disk, wake, undisturbed
 ):
     folder = small_disk(300)
     server, project = wake(folder / "data")
+    job = begin(server, project)
+    wait_until(lambda: any((server.data / "projects" / project / "cycle_000").rglob("*.pt*")), LONG)
     filler = folder / "filler"
     with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - (300 << 10))
-    job = begin(server, project)
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - KEPT_BYTES // 2)
     found = finished(server, job, JobState.FAILED)
-    assert "disk is full" in found.error, found.error
-    assert server.call("GET", f"/v1/jobs/{job}").json()["state"] == "failed"
+    assert found.error.startswith("disk is full: free some space, then resume")
+    assert server.call("GET", f"/v1/jobs/{job}").json()["error"] == found.error
+    # Somebody who tries again too early is told the same.
+    assert server.call("POST", f"/v1/jobs/{job}/resume").status_code == 202
+    wait_until(lambda: look(server, job).attempt == 2, LONG)
+    assert finished(server, job, JobState.FAILED).error.startswith("disk is full")
     filler.unlink()
     assert server.call("POST", f"/v1/jobs/{job}/resume").status_code == 202
     finished(server, job)
     assert outcome(server, project) == undisturbed
-

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -11,10 +11,11 @@ from nnactive_server.api.problems import Problem
 from nnactive_server.store import Role, Token
 
 
-def needs(role: Role) -> Callable[[Request], Token]:
+def needs(role: Role) -> Callable[[Request], Awaitable[Token]]:
     """A dependency that gives the caller, and refuses those whose role is lower."""
 
-    def caller(request: Request) -> Token:
+    # A coroutine, because the framework sends a function to another thread, which costs more than its work.
+    async def caller(request: Request) -> Token:
         token: Token = request.scope["caller"]
         require(token, role)
         return token

@@ -95,7 +95,7 @@ class Server:
         return None if found is None else found.size
 
 
-def _server(request: Request) -> Server:
+async def _server(request: Request) -> Server:  # no function, which would run in another thread
     server: Server = request.app.state.server
     return server
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import threading
 import time
@@ -14,11 +15,14 @@ from pathlib import Path
 
 from nnactive_server.core.errors import Conflict, NNActiveError, NotFound
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.jobs.endings import DISK_FULL
 from nnactive_server.store.jobs import LOG_LINES, Job, Progress
 from nnactive_server.store.state import Store
 
 BEAT_SECONDS = 1.0
 """Time between two signs of life of a worker."""
+KEPT_BYTES = 64 << 20
+"""A job that leaves less of the disk free is stopped: the database must be able to tell how it ended."""
 
 _logger = logging.getLogger(__name__)
 
@@ -143,7 +147,11 @@ class Heart(threading.Thread):
     """Tells the store about a job once a second, and the job about a wish to stop.
 
     It goes on while the store is busy or its disk is full. When the attempt is over, because somebody else
-    ended it, the process ends at once. When the parent process is gone, the job is asked to stop.
+    ended it, the process ends at once. When the parent process is gone, or the disk is nearly full, the job is
+    asked to stop.
+
+    Attributes:
+        shortage: why the job cannot go on, although nobody asked it to stop; empty while it can.
 
     Args:
         store: of the server.
@@ -165,6 +173,7 @@ class Heart(threading.Thread):
         self._store, self._job, self._monitor = store, job, monitor
         self._parent, self._over = parent, over
         self._stopping = threading.Event()
+        self.shortage = ""
 
     def run(self) -> None:
         """Beat until stopped."""
@@ -182,6 +191,7 @@ class Heart(threading.Thread):
 
     def beat(self) -> None:
         """One sign of life."""
+        self._mind_the_disk()
         lines = self._monitor.take_lines()
         try:
             asked = self._store.jobs.beat(
@@ -197,3 +207,10 @@ class Heart(threading.Thread):
             if asked and not self._monitor.cancelled:
                 self._monitor.line("stopping as asked")
                 self._monitor.cancel()
+
+    def _mind_the_disk(self) -> None:
+        free = shutil.disk_usage(self._store.blobs.root).free
+        if free < KEPT_BYTES and not self._monitor.cancelled:
+            self.shortage = f"{DISK_FULL} ({free >> 20} MiB are left)"
+            self._monitor.line("stopping: the disk is nearly full")
+            self._monitor.cancel()

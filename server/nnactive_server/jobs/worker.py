@@ -105,6 +105,8 @@ def _run(context: JobContext, heart: Heart, kinds: Mapping[str, str]) -> Outcome
     heart.start()
     try:
         outcome = outcome_of(lambda: resolve(kinds, context.job.kind)(context))
+        if outcome.state == JobState.INTERRUPTED and heart.shortage:
+            outcome = Outcome(JobState.FAILED, heart.shortage)
         _logger.info("job %s, attempt %d: %s", context.job.id, context.job.attempt, outcome.words)
         return outcome
     finally:

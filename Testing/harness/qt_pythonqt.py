@@ -1,0 +1,180 @@
+"""Attributes of Qt objects as PythonQt has them, put over PySide6 for the whole process.
+
+A property is a value (`button.text`), its C++ setter stays a method (`button.setText`), dynamic properties and child
+objects with a name are attributes, signals have connect, disconnect and emit. A name that Qt does not know can neither
+be read nor set, except on classes written in Python. This is how Slicer's scripts use PythonQt; a running PythonQt was
+not at hand to compare.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import Any
+
+from PySide6.QtCore import QObject, SignalInstance
+
+from harness import qt_signals
+from harness.qt_table import RefusedError, api
+
+raw = QObject.__getattribute__
+raw_set = QObject.__mro__[1].__setattr__  # of Shiboken's base: once QObject is patched Python allows no other
+loading = False
+"""True while QUiLoader works: it stores children as attributes of the root."""
+
+ONLY_PYSIDE = frozenset({"emit", "receivers"})
+_special: dict[str, Callable[[QObject], Any]] = {
+    "connect": lambda obj: lambda *a: qt_signals.connect(obj, *a),
+    "disconnect": lambda obj: lambda *a: qt_signals.disconnect(obj, *a),
+    "className": lambda obj: lambda: type(obj).__name__,
+    "name": lambda obj: raw(obj, "objectName")(),
+}
+
+
+def special(name: str, make: Callable[[QObject], Any]) -> None:
+    """Answer this attribute of every Qt object so; for modal dialogs."""
+    _special[name] = make
+
+
+@cache
+def is_wrapper(kind: type) -> bool:
+    """Whether the class is Qt's or a stand-in, not one that a module derived from them."""
+    return kind.__module__.startswith("PySide6.") or "_api" in vars(kind)
+
+
+@cache
+def _qt_class(kind: type) -> type:
+    """The nearest class of Qt; stand-ins and Python classes in between bring their own properties."""
+    return next(c for c in kind.__mro__ if c.__module__.startswith("PySide6."))
+
+
+@cache
+def qt_properties(kind: type) -> dict[str, tuple[bool, Callable[..., Any] | None, Callable[..., Any] | None]]:
+    """Name -> (writable, C++ getter of the same name, C++ setter) of a Qt class and its bases."""
+    found = {}
+    meta = kind.staticMetaObject  # type: ignore[attr-defined]
+    for index in range(meta.propertyCount()):
+        property_ = meta.property(index)
+        name = property_.name()
+        getter = getattr(kind, name, None)
+        setter = getattr(kind, f"set{name[0].upper()}{name[1:]}", None)
+        found[name] = (property_.isWritable(), getter if callable(getter) else None, setter)
+    return found
+
+
+def _in_python(kind: type, name: str) -> bool:
+    """Defined by a class above Qt's: by the module itself or by a stand-in."""
+    qt = _qt_class(kind)
+    for one in kind.__mro__:
+        if one is qt:
+            return False
+        if name in vars(one):
+            return True
+    return False
+
+
+def _get(self: QObject, name: str) -> Any:
+    if name.startswith("__"):
+        return raw(self, name)
+    kind = type(self)
+    if _in_python(kind, name):
+        value = raw(self, name)
+        return qt_signals.BoundSignal(self, name) if isinstance(value, SignalInstance) else value
+    if name in _special:
+        return _special[name](self)
+    found = qt_properties(_qt_class(kind)).get(name)
+    if found is not None:
+        return _read(self, name, found[1])
+    return _other(self, name)
+
+
+def _read(self: QObject, name: str, getter: Callable[..., Any] | None) -> Any:
+    if getter is not None:
+        return getter(self)
+    return raw(self, "property")(name)
+
+
+def _other(self: QObject, name: str) -> Any:
+    """Methods, signals, dynamic properties, children."""
+    if name not in ONLY_PYSIDE:
+        try:
+            value = raw(self, name)
+        except AttributeError:
+            pass
+        else:
+            return qt_signals.BoundSignal(self, name) if isinstance(value, SignalInstance) else value
+    if not name.startswith("_"):
+        if name in _dynamic(self):
+            return raw(self, "property")(name)
+        for child in raw(self, "children")():
+            if raw(child, "objectName")() == name:
+                return child
+    raise RefusedError(_why_missing(type(self), name))
+
+
+def _dynamic(self: QObject) -> list[str]:
+    return [bytes(name.data()).decode() for name in raw(self, "dynamicPropertyNames")()]
+
+
+def _why_missing(kind: type, name: str) -> str:
+    standin = next((c for c in kind.__mro__ if "_api" in vars(c)), None)
+    return api(standin.__name__).why_missing(name) if standin else f"{kind.__name__} has no attribute '{name}'"
+
+
+def _set(self: QObject, name: str, value: Any) -> None:
+    kind = type(self)
+    if name.startswith("_") or _in_python(kind, name):
+        raw_set(self, name, value)
+    elif name == "name":
+        raw(self, "setObjectName")(value)
+    elif (found := qt_properties(_qt_class(kind)).get(name)) is not None:
+        _write(self, name, value, writable=found[0], setter=found[2])
+    elif name in _dynamic(self):
+        raw(self, "setProperty")(name, value)
+    elif not is_wrapper(kind):
+        raw_set(self, name, value)
+    elif not loading:
+        raise RefusedError(
+            f"{_why_missing(kind, name)}; new attributes on C++ objects are not allowed"
+            if not hasattr(_qt_class(kind), name)
+            else f"{kind.__name__}.{name} is a method or signal and cannot be set"
+        )
+
+
+def _write(
+    self: QObject, name: str, value: Any, *, writable: bool, setter: Callable[..., Any] | None
+) -> None:
+    if not writable:
+        raise RefusedError(f"{type(self).__name__}.{name} is read only")
+    if setter is not None:
+        setter(self, value)
+    elif not raw(self, "setProperty")(name, value):
+        raise TypeError(f"{type(self).__name__}.{name} does not accept {value!r}")
+
+
+def all_classes(modules: tuple[Any, ...]) -> Iterator[tuple[str, type]]:
+    """The Q classes of PySide6's modules; where two have the same name the first wins."""
+    seen = set()
+    for module in modules:
+        for name in dir(module):
+            value = getattr(module, name)
+            if name.startswith("Q") and name not in seen and isinstance(value, type):
+                seen.add(name)
+                yield name, value
+
+
+def scoped_enum(owner: Any, name: str) -> bool:
+    """Whether `owner.name` is an enumeration: PythonQt has its values on the class, not on the enumeration."""
+    found = getattr(owner, name, None)
+    return isinstance(found, type) and issubclass(found, enum.Enum)
+
+
+def install(classes: Iterable[type]) -> None:
+    """Once in a process; PySide6 itself keeps working through class attributes."""
+    if QObject.__getattribute__ is _get:
+        return
+    QObject.__getattribute__ = _get  # type: ignore[method-assign]
+    for kind in classes:  # setting is not inherited from QObject: each class has its own
+        if issubclass(kind, QObject):
+            kind.__setattr__ = _set  # type: ignore[method-assign,assignment]
