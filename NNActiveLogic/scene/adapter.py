@@ -203,11 +203,13 @@ class SceneAdapter:
 
     def _kept(self, view: PatchView) -> Any:
         """A segmentation of this patch that came with a loaded scene; None when there is none."""
-        ours = self.segmentation_node
+        ours, whole = self.segmentation_node, Grid.of_case(view.case)
         for node in nodes.find_all(nodes.Role.SEGMENTS):
             same_patch = node.GetAttribute(nodes.PATCH) == view.patch.id
             same_answer = node.GetAttribute(nodes.REVISION) == str(view.patch.revision)
-            if node is not ours and same_patch and same_answer and segments.is_whole(node, len(view.labels)):
+            if node is ours or not (same_patch and same_answer):
+                continue
+            if segments.is_whole(node, whole, view.patch.box, len(view.labels)):
                 return node
         return None
 

@@ -108,7 +108,6 @@ def _mask(segment: Any, grid: Grid, box: Box) -> np.ndarray:
         return mask
     offset = grid.offset_of(Grid.of_image(image))
     if offset is None:
-        print(grid.ijk_to_ras, Grid.of_image(image).ijk_to_ras, Grid.of_image(image).shape, image.GetExtent(), image.GetSpacing(), image.GetOrigin())
         raise WorkError(
             f"The voxels of segment '{segment.GetName()}' are not those of the image.",
             "Undo the change of the segmentation's geometry, or open the patch again.",

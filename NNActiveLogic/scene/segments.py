@@ -99,10 +99,24 @@ def tags(segmentation_node: Any) -> list[tuple[str, str]]:
     return [(identity, _tag(segmentation.GetSegment(identity))) for identity in segmentation.GetSegmentIDs()]
 
 
-def is_whole(segmentation_node: Any, classes: int) -> bool:
-    """Whether every segment of ours is there, so that work can go on in it."""
+def is_whole(segmentation_node: Any, image: Grid, box: Box, classes: int) -> bool:
+    """Whether every segment of ours is there and the hidden one is this box, so that work can go on in it.
+
+    Args:
+        segmentation_node: may have come with a loaded scene.
+        image: grid of the case.
+        box: voxels of the image.
+        classes: how many there are.
+    """
     found = {tag for _, tag in tags(segmentation_node)}
-    return found >= {class_tag(value) for value in range(1, classes + 1)} | {UNSURE, BOX}
+    if not found >= {class_tag(value) for value in range(1, classes + 1)} | {UNSURE, BOX}:
+        return False
+    segment = segmentation_node.GetSegmentation().GetSegment(_first(segmentation_node, BOX))
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    labelmap = segment.GetRepresentation(name)
+    return (
+        labelmap is not None and not labelmap.IsEmpty() and image.crop(box).is_same(Grid.of_image(labelmap))
+    )
 
 
 class EditCounter:
@@ -116,14 +130,18 @@ class EditCounter:
         self._clock = clock
         self._pause = pause
         self._last = -pause
-        self._watched = segmentation_node.GetSegmentation()
+        segmentation = segmentation_node.GetSegmentation()
+        # It holds this counter; were it held in turn, neither would go in good order.
+        self._watched = vtk.vtkWeakReference()
+        self._watched.Set(segmentation)
         events = (slicer.vtkSegmentation.SourceRepresentationModified, slicer.vtkSegmentation.SegmentRemoved)
-        self._observers = [self._watched.AddObserver(event, self._changed) for event in events]
+        self._observers = [segmentation.AddObserver(event, self._changed) for event in events]
 
     def stop(self) -> None:
         """Watch no longer."""
-        for observer in self._observers:
-            self._watched.RemoveObserver(observer)
+        segmentation = self._watched.Get()
+        for observer in self._observers if segmentation is not None else ():
+            segmentation.RemoveObserver(observer)
         self._observers = []
 
     def _changed(self, _caller: Any, _event: str) -> None:

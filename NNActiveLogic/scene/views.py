@@ -12,6 +12,7 @@ from NNActiveLogic.scene.grid import Grid
 CONTEXT = 1.6
 """Field of view by the box's longest edge in the plane."""
 _OBLIQUE = "Reformat"
+_USUAL = "NNActive.Orientation"
 _DISTANCE = 3.2
 """Distance of the 3D camera by the box's diagonal."""
 
@@ -44,8 +45,11 @@ def align(node: Any, image: Any) -> None:
 
     Starts from the view's usual orientation, or turns of earlier oblique images would add up.
     """
-    if node.GetOrientation() == _OBLIQUE and node.GetDefaultOrientation():
-        node.SetOrientation(node.GetDefaultOrientation())
+    orientation = node.GetOrientation()
+    if orientation != _OBLIQUE:
+        node.SetAttribute(_USUAL, orientation)
+    elif node.GetAttribute(_USUAL):
+        node.SetOrientation(node.GetAttribute(_USUAL))
     node.RotateToVolumePlane(image)
 
 

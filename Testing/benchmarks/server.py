@@ -12,6 +12,7 @@ moment without our server. Linux only: memory is read from /proc.
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import tempfile
@@ -65,7 +66,7 @@ class Scale:
     patches: int = 1000
     kills: int = 8
     cases: int = 100
-    seconds: float = 30.0
+    seconds: float = 20.0
     repeats: int = 3
 
 
@@ -361,7 +362,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small images and few patches")
     scale = QUICK if parser.parse_args().quick else Scale()
-    print(machine_line())
+    print(f"{machine_line()}load of other programs before it began: {os.getloadavg()[0]:.1f}\n")
     print(head("what", "reach", "ours", "baseline", "ratio"), flush=True)
     with tempfile.TemporaryDirectory() as name:
         for row in Bench(Path(name), scale).rows():

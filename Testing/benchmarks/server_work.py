@@ -267,11 +267,11 @@ def _serve_nothing(listener: socket.socket) -> None:
 
 
 def blobs(seed: int, size: Sequence[int], share: float = 0.07) -> np.ndarray:
-    """Labels (z, y, x) uint8 of two classes in smooth lumps; `share` of the voxels are foreground."""
+    """Labels (z, y, x) uint8: a few smooth lumps of two classes, `share` of the voxels in all."""
     noise = np.random.default_rng(seed).normal(size=size)
-    smooth = ndimage.gaussian_filter(noise, (4, 8, 8))
-    inside = smooth > np.quantile(smooth, 1 - share)
-    return (inside * (1 + (np.arange(size[0])[:, None, None] % size[0] > size[0] // 2))).astype(np.uint8)
+    smooth = ndimage.gaussian_filter(noise, [n / 8 for n in size])
+    lumps, _ = ndimage.label(smooth > np.quantile(smooth, 1 - share))
+    return np.where(lumps > 0, 1 + lumps % 2, 0).astype(np.uint8)
 
 
 def least_answer(bodies: Sequence[bytes], folder: Path) -> Iterator[float]:

@@ -119,7 +119,9 @@ def _dynamic(self: QObject) -> list[str]:
 
 def _why_missing(kind: type, name: str) -> str:
     standin = next((c for c in kind.__mro__ if "_api" in vars(c)), None)
-    return api(standin.__name__).why_missing(name) if standin else f"{kind.__name__} has no attribute '{name}'"
+    return (
+        api(standin.__name__).why_missing(name) if standin else f"{kind.__name__} has no attribute '{name}'"
+    )
 
 
 def _set(self: QObject, name: str, value: Any) -> None:

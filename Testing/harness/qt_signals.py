@@ -89,7 +89,9 @@ def _overload(found: SignalInstance, types: tuple[str, ...]) -> SignalInstance:
 
 def cut(callback: Callable[..., Any], count: int) -> Callable[..., Any]:
     """The callback with at most `count` arguments, fewer when it takes fewer; counted as PythonQt counts."""
-    code = getattr(callback, "__code__", None) or getattr(getattr(callback, "__func__", None), "__code__", None)
+    code = getattr(callback, "__code__", None) or getattr(
+        getattr(callback, "__func__", None), "__code__", None
+    )
     if code is not None and not code.co_flags & inspect.CO_VARARGS:
         count = min(count, code.co_argcount - (1 if inspect.ismethod(callback) else 0))
     return lambda *arguments: callback(*arguments[:count])
@@ -164,7 +166,9 @@ class BoundSignal:
             found = [normalized(text) for text in qt_signatures(self._obj, self._name)]
             longest = max(found, key=len)
             # clicked() is clicked(bool) with its default: one signal
-            found = [text for text in found if types_of(text) != types_of(longest)[: len(types_of(text))]] + [longest]
+            found = [text for text in found if types_of(text) != types_of(longest)[: len(types_of(text))]] + [
+                longest
+            ]
         old = any(self._name in SEVERAL_IN_QT5.get(c.__name__, ()) for c in type(self._obj).__mro__)
         if len(found) > 1 or old:
             raise RefusedError(

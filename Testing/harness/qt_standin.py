@@ -34,7 +34,9 @@ def behaves_as(name: str) -> Callable[[Behaviour], Behaviour]:
         own = {key for key in vars(behaviour) if not key.startswith("_")}
         qt = QT_CLASSES[_ABSTRACT.get(found.qt_base(), found.qt_base())]
         foreign = {
-            key for key in own if not _offers(found, key) and key not in dir(qt) and not found.all_signals(key)
+            key
+            for key in own
+            if not _offers(found, key) and key not in dir(qt) and not found.all_signals(key)
         }
         if foreign:
             raise RefusedError(f"the behaviour of {name} has names the real class lacks: {sorted(foreign)}")

@@ -37,6 +37,8 @@ class Network:
     def __call__(self, request):
         if self.state == "down":
             return Reply(503, {"code": "busy", "detail": "Busy."})
+        if self.state == "answers held" and request.path.endswith("/annotation"):
+            return Reply(503, {"code": "busy", "detail": "Busy."})
         if self.state == "replies lost":
             # The server does it, and nobody hears of it.
             with contextlib.suppress(Problem):
@@ -154,7 +156,7 @@ class Work(RuleBasedStateMachine):
         given = {"empty": [True], "skip": [Reason.CANNOT_TELL, True], "refer": ["ben"]}.get(how, [])
         getattr(self.session, how)(*given)
 
-    @rule(state=st.sampled_from(["good", "down", "replies lost"]))
+    @rule(state=st.sampled_from(["good", "down", "answers held", "replies lost"]))
     def the_network_changes(self, state):
         self.network.state = state
         self.tidy = self.tidy and state != "replies lost"

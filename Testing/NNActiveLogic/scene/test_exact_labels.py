@@ -53,6 +53,14 @@ def situations(draw):
     return a_view(case, image, Box(start, size), prefill=prefill, labels=CLASSES[:count]), truth, unsure
 
 
+def opened(view):
+    """In an empty scene: an example that was given up leaves its nodes."""
+    slicer.mrmlScene.Clear(False)
+    adapter = SceneAdapter()
+    adapter.open(view)
+    return adapter
+
+
 def in_image(view, mask):
     """Voxels of the box as voxels of the whole image."""
     whole = np.zeros(view.case.shape, bool)
@@ -68,8 +76,7 @@ def segment_id(adapter, tag):
 @given(situations(), st.booleans())
 def test_what_is_painted_with_the_brush_is_read_bit_for_bit(situation, with_unsure):
     view, truth, unsure = situation
-    adapter = SceneAdapter()
-    adapter.open(view)
+    adapter = opened(view)
     painter = Painter(adapter.editor_node)
     for value in range(1, len(view.labels) + 1):
         tag = segments.class_tag(value)
@@ -93,8 +100,7 @@ def test_what_is_painted_with_the_brush_is_read_bit_for_bit(situation, with_unsu
 @given(situations())
 def test_a_stroke_over_the_whole_image_stays_in_the_box(situation):
     view, _, _ = situation
-    adapter = SceneAdapter()
-    adapter.open(view)
+    adapter = opened(view)
     identity = segment_id(adapter, segments.class_tag(1))
     Painter(adapter.editor_node).paint(identity, np.ones(view.case.shape, bool))
     image = adapter.segmentation_node.GetSegmentation().GetSegment(identity).GetRepresentation(NAME)
@@ -110,8 +116,7 @@ def test_a_stroke_over_the_whole_image_stays_in_the_box(situation):
 def test_labelmaps_that_a_script_writes_are_read_bit_for_bit(situation, data):
     """Each segment with a labelmap of its own, of its own extent, which may stick out of the box."""
     view, truth, unsure = situation
-    adapter = SceneAdapter()
-    adapter.open(view)
+    adapter = opened(view)
     grid = Grid.of_volume(adapter.image_node)
     order = list(data.draw(st.permutations(range(1, len(view.labels) + 1))))
     masks = {segments.class_tag(value): (truth == value) & ~unsure for value in order}
@@ -139,8 +144,7 @@ def test_labelmaps_that_a_script_writes_are_read_bit_for_bit(situation, data):
 @given(situations())
 def test_a_box_that_nobody_touched_reads_as_it_was_filled(situation):
     view, _, _ = situation
-    adapter = SceneAdapter()
-    adapter.open(view)
+    adapter = opened(view)
     reading = adapter.read()
     expected = np.zeros(view.patch.box.size) if view.prefill is None else view.prefill
     np.testing.assert_array_equal(reading.labels, expected)

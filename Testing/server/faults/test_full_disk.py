@@ -169,4 +169,3 @@ def test_a_server_that_ends_while_the_disk_is_full_has_lost_nothing(disk, place,
     assert len(again.patches(project.id)) == placed + 1
     again.annotate(patch.id, labelled(1), 0)
     sound(server)
-

@@ -159,13 +159,17 @@ def test_what_was_acknowledged_is_there_exactly_once(crowd):
         # Everybody has been told of something since the last death, and is about to ask for more.
         seen = [len(worker.done) for worker in workers]
         wait_until(
-            lambda seen=seen: any(worker.failed for worker in workers)
-            or all(len(worker.done) > count for worker, count in zip(workers, seen, strict=True))
+            lambda seen=seen: (
+                any(worker.failed for worker in workers)
+                or all(len(worker.done) > count for worker, count in zip(workers, seen, strict=True))
+            )
         )
         more = sum(len(worker.done) for worker in workers) + moments.randrange(20)
         wait_until(
-            lambda more=more: any(worker.failed for worker in workers)
-            or sum(len(worker.done) for worker in workers) >= more
+            lambda more=more: (
+                any(worker.failed for worker in workers)
+                or sum(len(worker.done) for worker in workers) >= more
+            )
         )
         server.kill()
         with Store(server.data) as store:

@@ -198,14 +198,17 @@ def steps(server, job):
     return progress.done if progress and progress.stage == "train" else 1000
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_three_times_fails_in_words_and_can_be_resumed(wake, undisturbed):
     server, project = wake()
     job = begin(server, project)
     for attempt in (1, 2, 3):
         found = wait_until(
-            lambda attempt=attempt: one
-            if (one := look(server, job)).attempt == attempt and one.pid not in (None, server.process.pid)
-            else None
+            lambda attempt=attempt: (
+                one
+                if (one := look(server, job)).attempt == attempt and one.pid not in (None, server.process.pid)
+                else None
+            )
         )
         kill_worker(found)
     found = finished(server, job, JobState.FAILED)
@@ -226,6 +229,7 @@ def test_nothing_of_a_worker_is_left_when_its_server_stops(wake):
     assert np.isfinite(look(server, job).finished)
 
 
+@pytest.mark.slow
 def test_a_training_that_fills_the_disk_ends_in_words_and_goes_on_when_there_is_space(
     small_disk, wake, undisturbed
 ):

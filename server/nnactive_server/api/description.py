@@ -40,6 +40,7 @@ _BODY = {
 _CHANGE = {409: "It does not fit the present state.", 507: "The disk is full."}
 _CONFLICTING_READS = ("agreement",)
 BINARY = {"type": "string", "format": "binary"}
+_HEADER = {"$ref": "#/components/headers/NNActive-Protocol"}
 _RAW = {"content": {"application/octet-stream": {"schema": BINARY}}}
 
 ARRAY: dict[int | str, dict[str, Any]] = {
@@ -73,10 +74,10 @@ def complete(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_replies(replies: dict[str, Any], path: str, method: str) -> None:
-    for status, text in _refusals(path, method).items():
-        replies[str(status)] = {"description": text}
+    for number, text in _refusals(path, method).items():
+        replies[str(number)] = {"description": text}
     for status, reply in replies.items():
-        reply.setdefault("headers", {})["NNActive-Protocol"] = {"$ref": "#/components/headers/NNActive-Protocol"}
+        reply.setdefault("headers", {})["NNActive-Protocol"] = _HEADER
         if status >= "4":
             reply["content"] = {MEDIA_TYPE: {"schema": {"$ref": f"#/components/schemas/{PROBLEM}"}}}
 

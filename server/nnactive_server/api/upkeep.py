@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import threading
 
@@ -13,11 +14,13 @@ FILES_SECONDS = 24 * 3600.0
 """Broken-off uploads and files that nothing names are kept so long."""
 REPLIES_SECONDS = 60 * 24 * 3600.0
 """Replies to idempotency keys are kept so long: a laptop may come back late."""
+_CALM_SECONDS = 2.0
+"""After the start, when clients come back at once."""
 _log = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """A thread that sweeps the store once an hour."""
+    """A thread that loads what the first map needs, and sweeps the store once an hour."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -31,6 +34,9 @@ class Upkeep:
         self._thread.join()
 
     def _work(self) -> None:
+        if not self._closed.wait(_CALM_SECONDS):
+            # Takes half a second, which otherwise the first map, and everybody beside it, would wait.
+            importlib.import_module("blosc2")
         while not self._closed.wait(PAUSE_SECONDS):
             try:
                 freed = self._store.sweep(FILES_SECONDS, REPLIES_SECONDS)

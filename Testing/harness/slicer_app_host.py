@@ -1,0 +1,154 @@
+"""Opens a scripted module as the application does: load, setup, enter, exit, scene close, reload, quit."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import slicer
+from PySide6 import QtCore, QtGui, QtWidgets
+
+from harness import qt_dialogs, qt_faults, qt_settings, qt_signals, qt_steps, qt_widgets
+from harness.qt_standin import standin
+
+
+@dataclass
+class Host:
+    """One loaded module.
+
+    Attributes:
+        module: the imported module file.
+        info: the application's object with title, categories and so on.
+        parent: the widget that holds the panel.
+        widget: the module's own widget object.
+    """
+
+    module: ModuleType
+    info: Any
+    parent: Any
+    widget: Any
+
+    @property
+    def answers(self) -> qt_dialogs.Answers:
+        """What the person will say to dialogs."""
+        return qt_dialogs.answers
+
+    @property
+    def window(self) -> Any:
+        """The main window."""
+        return slicer.util.mainWindow()
+
+    def show(self, width: int = 420, height: int = 900) -> None:
+        """Put the panel on the (invisible) screen."""
+        self.window.resize(width, height)
+        self.window.setCentralWidget(self.parent)
+        self.window.show()
+        qt_steps.settle()
+
+    def enter(self) -> None:
+        """The person selects the module."""
+        self.parent._values["isEntered"] = True
+        self.widget.enter()
+        qt_steps.settle()
+
+    def exit(self) -> None:
+        """The person selects another module."""
+        self.parent._values["isEntered"] = False
+        self.widget.exit()
+        qt_steps.settle()
+
+    def close_scene(self) -> None:
+        """File > Close scene."""
+        slicer.mrmlScene.Clear(False)
+        qt_steps.settle()
+
+    def quit(self) -> None:
+        """The application ends: it tells so first, then takes the module down."""
+        qt_signals.raw_attribute(slicer.app, "aboutToQuit").emit()
+        self.unload()
+
+    def unload(self) -> None:
+        """As on reload and at the end; safe to call twice."""
+        manager = slicer.app.moduleManager()
+        name = self.module.__name__
+        if manager.module(name) is None:
+            return
+        qt_widgets.emit(manager, "moduleAboutToBeUnloaded(QString)", name)
+        del manager._modules[name]
+        vars(slicer.modules).pop(name.lower(), None)
+        if self.window.centralWidget() is self.parent:
+            self.window.takeCentralWidget()
+        self.parent.deleteLater()
+        qt_steps.settle()
+
+    def stale_shortcuts(self) -> list[str]:
+        """Keys of the main window that are still live; none may be after exit()."""
+        found = QtCore.QObject.findChildren(self.window, QtGui.QShortcut)
+        return [QtGui.QShortcut.key(one).toString() for one in found if QtGui.QShortcut.isEnabled(one)]
+
+
+def load(path: Path, *, show: bool = True) -> Host:
+    """Import a module file, make its module and widget objects and call setup().
+
+    Raises:
+        AssertionError: an exception reached the event loop meanwhile.
+    """
+    name = path.stem
+    module = _import(name, path)
+    info = standin("qSlicerScriptedLoadableModule")()
+    info._values.update(path=str(path), name=name)
+    about = getattr(module, name)(info)
+    manager = slicer.app.moduleManager()
+    manager._modules[name] = info
+    parent = standin("qSlicerScriptedLoadableModuleWidget")()
+    QtWidgets.QVBoxLayout(parent)
+    parent._values["moduleName"] = name
+    entry = SimpleNamespace(
+        path=str(path), name=name, title=info.title, widgetRepresentation=lambda: parent, logic=lambda: None
+    )
+    setattr(slicer.modules, name.lower(), entry)
+    setattr(slicer.modules, f"{name}Instance", about)
+    widget = getattr(module, f"{name}Widget")(parent)
+    setattr(slicer.modules, f"{name}Widget", widget)
+    parent._widget = widget
+    parent.setMRMLScene(slicer.mrmlScene)
+    widget.setup()
+    host = Host(module, info, parent, widget)
+    if show:
+        host.show()
+    return host
+
+
+def _import(name: str, path: Path) -> ModuleType:
+    """As the application: the folder goes to sys.path, the file is run under its own name."""
+    if str(path.parent) not in sys.path:
+        sys.path.append(str(path.parent))
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise FileNotFoundError(path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def begin() -> None:
+    """Before a test: an empty scene, no settings, no dialogs expected, no old errors."""
+    slicer.mrmlScene.Clear(False)
+    qt_settings.forget()
+    qt_dialogs.answers.coming.clear()
+    qt_dialogs.answers.shown.clear()
+    qt_faults.take()
+
+
+def end() -> None:
+    """After a test: raises for errors that nobody saw and for dialogs that did not come."""
+    for name in list(slicer.app.moduleManager().modulesNames()):
+        raise AssertionError(f"{name} is still loaded: call host.unload()")
+    qt_steps.settle()
+    slicer.mrmlScene.Clear(False)
+    qt_dialogs.answers.reset()
