@@ -14,20 +14,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-CLASSES = """
-ctkAxesWidget ctkCheckBox ctkCheckablePushButton ctkCollapsibleButton ctkCollapsibleGroupBox ctkColorPickerButton
-ctkComboBox ctkDateRangeWidget ctkDirectoryButton ctkDoubleRangeSlider ctkDoubleSlider ctkDoubleSpinBox
-ctkExpandableWidget ctkFittedTextBrowser ctkMenuButton ctkMessageBox ctkPathLineEdit ctkPopupWidget ctkPushButton
-ctkRangeWidget ctkSearchBox ctkSliderWidget ctkLayoutManager ctkToolTipTrapper
-qMRMLCheckableNodeComboBox qMRMLColorTableComboBox qMRMLColorTableView qMRMLLayoutManager qMRMLNodeComboBox
-qMRMLPlotView qMRMLPlotWidget qMRMLRangeWidget qMRMLSegmentEditorWidget qMRMLSegmentsTableView qMRMLSliceView
-qMRMLSliceControllerWidget qMRMLSliceWidget qMRMLSliderWidget qMRMLSpinBox qMRMLSubjectHierarchyTreeView
-qMRMLTableView qMRMLThreeDView qMRMLThreeDWidget qMRMLVolumeThresholdWidget qMRMLWidget qMRMLWindowLevelWidget
-qSlicerAbstractCoreModule qSlicerAbstractModule qSlicerAbstractModuleFactoryManager qSlicerAbstractModuleWidget
-qSlicerApplication qSlicerCoreApplication qSlicerLayoutManager qSlicerLoadableModule qSlicerMainWindow
-qSlicerModuleFactoryManager qSlicerModuleManager qSlicerScriptedLoadableModule qSlicerScriptedLoadableModuleWidget
-qSlicerSegmentEditorAbstractEffect qSlicerWidget qSlicerSimpleMarkupsWidget
-""".split()
+CLASSES = ["ctkAxesWidget", "ctkCheckBox", "ctkCheckablePushButton", "ctkCollapsibleButton", "ctkCollapsibleGroupBox", "ctkColorPickerButton", "ctkComboBox", "ctkDateRangeWidget", "ctkDirectoryButton", "ctkDoubleRangeSlider", "ctkDoubleSlider", "ctkDoubleSpinBox", "ctkExpandableWidget", "ctkFittedTextBrowser", "ctkMenuButton", "ctkMessageBox", "ctkPathLineEdit", "ctkPopupWidget", "ctkPushButton", "ctkRangeWidget", "ctkSearchBox", "ctkSliderWidget", "ctkLayoutManager", "ctkToolTipTrapper", "qMRMLCheckableNodeComboBox", "qMRMLColorTableComboBox", "qMRMLColorTableView", "qMRMLLayoutManager", "qMRMLNodeComboBox", "qMRMLPlotView", "qMRMLPlotWidget", "qMRMLRangeWidget", "qMRMLSegmentEditorWidget", "qMRMLSegmentsTableView", "qMRMLSliceView", "qMRMLSliceControllerWidget", "qMRMLSliceWidget", "qMRMLSliderWidget", "qMRMLSpinBox", "qMRMLSubjectHierarchyTreeView", "qMRMLTableView", "qMRMLThreeDView", "qMRMLThreeDWidget", "qMRMLVolumeThresholdWidget", "qMRMLWidget", "qMRMLWindowLevelWidget", "qSlicerAbstractCoreModule", "qSlicerAbstractModule", "qSlicerAbstractModuleFactoryManager", "qSlicerAbstractModuleWidget", "qSlicerApplication", "qSlicerCoreApplication", "qSlicerLayoutManager", "qSlicerLoadableModule", "qSlicerMainWindow", "qSlicerModuleFactoryManager", "qSlicerModuleManager", "qSlicerScriptedLoadableModule", "qSlicerScriptedLoadableModuleWidget", "qSlicerSegmentEditorAbstractEffect", "qSlicerWidget", "qSlicerSimpleMarkupsWidget"]
+CALLED_BY_UTIL = {"qSlicerApplication": ["testingEnabled():bool"]}  # by Slicer's own util.py; not in the headers
 KINDS = ("slots", "invokables", "decorators")
 
 
@@ -52,6 +40,7 @@ def signature(member: dict[str, Any]) -> str:
 def reduced(found: dict[str, Any]) -> dict[str, Any]:
     """One class: bases, properties 'type r' or 'type rw', signals, methods, enumerations, names of plain methods."""
     methods = sorted({signature(member) for kind in KINDS for member in found.get(kind, ())})
+    methods += CALLED_BY_UTIL.get(found["name"], [])
     reachable = {text.split("(")[0] for text in methods} | set(found["properties"])
     plain = sorted({member["name"] for member in found["methods"]} - reachable)
     entry = {

@@ -57,7 +57,7 @@ def real_server(tmp_path_factory):
 
 @pytest.fixture(params=["stand-in", "real"])
 def server(request):
-    """The stand-in, and a real server: the one that the environment names with three tokens, or one of our own."""
+    """The stand-in, and a real server: one that the environment names with three tokens, or our own."""
     if request.param == "stand-in":
         return Server(request.getfixturevalue("standin").url, "token-ann", "token-ben", "token-vic")
     url = os.environ.get("NNACTIVE_TEST_URL")

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-import vtk
-
 import slicer
 import slicer.util
+import vtk
+
 from harness import mrml_scene
 from harness.mrml_painter import Painter
 from harness.mrml_patches import LABELS, a_case, a_view

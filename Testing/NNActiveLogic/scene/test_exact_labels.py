@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+import slicer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.spatial.transform import Rotation
 
-import slicer
 from harness.mrml_painter import Painter
 from harness.mrml_patches import a_case, a_view
 from NNActiveLogic.client.values import Box, Label

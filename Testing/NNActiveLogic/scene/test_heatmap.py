@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-
 import slicer
 import slicer.util
+
 from harness.mrml_patches import an_array
 from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.colours import table_id

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import slicer
 from scipy.spatial.transform import Rotation
 
-import slicer
 from harness.mrml_patches import a_case, a_view
 from NNActiveLogic.client.values import Box
 from NNActiveLogic.scene import nodes, volumes

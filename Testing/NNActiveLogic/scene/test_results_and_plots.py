@@ -4,9 +4,9 @@ import math
 
 import numpy as np
 import pytest
-
 import slicer
 import slicer.util
+
 from harness import mrml_scene
 from harness.mrml_patches import LABELS, a_case, an_array
 from NNActiveLogic.client.values import CycleStatistics, Statistics

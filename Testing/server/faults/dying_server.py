@@ -1,7 +1,7 @@
 """`nnactive` whose web process kills itself (SIGKILL) at a chosen step of a request.
 
-The file `die-at` in the data folder says at which: "TURN STEP". Steps are the commits of the database and what
-changes files; they are counted in the threads that work on requests, anew for each turn.
+The file `die-at` in the data folder says at which: "TURN STEP". Steps are the commits of the database and
+what changes files; they are counted in the threads that work on requests, anew for each turn.
 """
 
 import os

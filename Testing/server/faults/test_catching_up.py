@@ -5,9 +5,9 @@ from contextlib import suppress
 
 import pytest
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.errors import Unreachable
 from NNActiveLogic.client.values import Box
-from nnactive_server.store import Store
 from testkit.faults import image_file, wait_until
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.errors import Leased
 from NNActiveLogic.client.values import Box
-from nnactive_server.store import Store
 from testkit.faults import image_file
 
 ODD = (str(Path(__file__).with_name("odd_server.py")),)

@@ -1,4 +1,4 @@
-"""The web process is killed at each single step of a request: nothing by half, and asking again completes it."""
+"""The web process is killed at each step of a request: nothing by half, and asking again completes it."""
 
 import base64
 import hashlib

@@ -1,4 +1,4 @@
-"""The disk of the server fills up: refusals with words, nothing by half, and everything goes on when there is space."""
+"""The disk of the server fills up: words, nothing by half, and all goes on when there is space."""
 
 import os
 import shutil
@@ -7,11 +7,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.answers import Answer, Kind, Reason
 from NNActiveLogic.client.errors import ServerProblem
 from NNActiveLogic.client.outbox import Outbox
 from NNActiveLogic.client.values import Box, Label
-from nnactive_server.store import Store
 from testkit.faults import image_file
 
 MIB = 1 << 20

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import requests
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.answers import Answer, Kind
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.errors import ClientError, Unreachable
 from NNActiveLogic.client.outbox import Outbox
 from NNActiveLogic.client.transport import Limits
 from NNActiveLogic.client.values import Box, Label
-from nnactive_server.store import Store
 from testkit.faults import image_file, wait_until
 
 KILLS = 5

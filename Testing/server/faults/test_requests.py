@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from nnactive_server.store import Store
 from NNActiveLogic.client.errors import ServerProblem
 from NNActiveLogic.client.values import Box
-from nnactive_server.store import Store
 from testkit.faults import dial, image_file, request_head, wait_until
 
 ODD = (str(Path(__file__).with_name("odd_server.py")),)

@@ -1,4 +1,4 @@
-"""Server and worker die while a cycle goes on: the job goes on by itself and proposes what it would have anyway."""
+"""Server and worker die in a cycle: the job goes on by itself and proposes what it would have anyway."""
 
 import os
 import shutil
@@ -9,11 +9,11 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
+from nnactive_server.jobs.reporting import BEAT_SECONDS, KEPT_BYTES
+from nnactive_server.store import JobState, Store
 from NNActiveLogic.client.answers import Answer, Kind
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.values import Box, Label
-from nnactive_server.jobs.reporting import BEAT_SECONDS, KEPT_BYTES
-from nnactive_server.store import JobState, Store
 from testkit.faults import free_port, processes_of, wait_until
 from testkit.live_server import LiveServer
 from testkit.numpy_engine import make_source

@@ -147,8 +147,8 @@ class Heart(threading.Thread):
     """Tells the store about a job once a second, and the job about a wish to stop.
 
     It goes on while the store is busy or its disk is full. When the attempt is over, because somebody else
-    ended it, the process ends at once. When the parent process is gone, or the disk is nearly full, the job is
-    asked to stop.
+    ended it, the process ends at once. When the parent process is gone, or the disk is nearly full, the job
+    is asked to stop.
 
     Attributes:
         shortage: why the job cannot go on, although nobody asked it to stop; empty while it can.
