@@ -394,7 +394,7 @@ class Session:
     def _occupied(self) -> list[str]:
         """What must not come from the queue."""
         now = [self.patch.id if self.patch else "", self._wish]
-        return [one for one in [*now, *self._passed] if one]
+        return [one for one in [*now, *sorted(self._sending.patches), *self._passed] if one]
 
     def _outdated(self, patch: Patch) -> bool:
         return patch.revision < self._answered.get(patch.id, 0)

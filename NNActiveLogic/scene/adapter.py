@@ -134,8 +134,9 @@ class SceneAdapter:
             nodes.remove(role)
 
     def leave(self) -> None:
-        """Remove all that is ours, predictions and curves too."""
+        """Remove all that is ours, predictions and curves too; best called before a scene is closed."""
         self.close()
+        views.turn_back()
         for role in nodes.Role:
             nodes.remove(role)
 

@@ -48,9 +48,24 @@ def align(node: Any, image: Any) -> None:
     orientation = node.GetOrientation()
     if orientation != _OBLIQUE:
         node.SetAttribute(_USUAL, orientation)
-    elif node.GetAttribute(_USUAL):
-        node.SetOrientation(node.GetAttribute(_USUAL))
+    _turn_back(node)
     node.RotateToVolumePlane(image)
+
+
+def turn_back() -> None:
+    """Give slice views that follow an oblique image their usual orientation again.
+
+    Best before a scene is closed: Slicer would make them all axial.
+    """
+    for node in nodes.of_class("vtkMRMLSliceNode"):
+        _turn_back(node)
+        node.RemoveAttribute(_USUAL)
+
+
+def _turn_back(node: Any) -> None:
+    usual = node.GetAttribute(_USUAL) or node.GetDefaultOrientation()
+    if usual and node.GetOrientation() == _OBLIQUE:
+        node.SetOrientation(usual)
 
 
 def _centre(node: Any, box: Grid, context: float) -> None:

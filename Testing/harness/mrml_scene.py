@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import slicer
+import slicer.util
 import vtk
 
 LOGICS = {
@@ -52,6 +53,8 @@ class Bench:
     def clear(self) -> None:
         """Close the scene; the nodes that an application always has stay or come back."""
         self.scene.Clear(False)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            node.SetOrientationToDefault()
         slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)  # made by who asks first
 
 

@@ -118,7 +118,8 @@ class SliceView(_View):
         bench.logic.GetSliceLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(bench.scene)
         self.node = self.logic.AddSliceNode(name)
-        self.node.SetOrientation(ORIENTATIONS[name])
+        self.node.SetDefaultOrientation(ORIENTATIONS[name])  # as Slicer's layouts do
+        self.node.SetOrientationToDefault()
         self._style = slicer.vtkMRMLSliceViewInteractorStyle()
         self._style.SetSliceLogic(self.logic)
         self._style.SetDisplayableManagers(self.managers)

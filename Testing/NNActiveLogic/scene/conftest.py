@@ -38,7 +38,7 @@ def views(bench):
     reason = harness_views.why_not()
     if reason:
         pytest.skip(reason)
-    return harness_views.Views(bench)
+    return harness_views.Views(bench, (300, 240))
 
 
 @pytest.fixture

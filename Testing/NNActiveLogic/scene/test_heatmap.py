@@ -80,7 +80,7 @@ def test_changing_the_drawing_does_not_copy_the_voxels_again(adapter, small):
     image = nodes.find(nodes.Role.HEAT).GetImageData()
     adapter.set_heat(HeatSettings(opacity=0.1), view.heat)
     adapter.mark_stale()
-    adapter.open(small(name="p2", heat=None)).__class__
+    adapter.open(small(name="p2", heat=None))
     adapter.open(view)
     adapter.set_heat(HeatSettings(opacity=0.2), view.heat)
     assert image is not None

@@ -64,7 +64,7 @@ def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
     """
     # Images of patients: nothing that this process and its children make is for other users of the machine.
     os.umask(0o077)
-    # An answer changes threads several times; with 5 ms a thread in a long list holds up the others each time.
+    # A request changes threads several times; each time it waits so long for a thread that is at work.
     sys.setswitchinterval(SWITCH_SECONDS)
     _check_tls(settings)
     with _bound(settings) as listener, open_store(settings) as store:
