@@ -129,7 +129,7 @@ class Ahead:
             self.exhausted = True
         elif not self.running:
             self._leases.release(patch.id)
-        elif False:
+        elif patch.id in [*(one.patch.id for one in self._queue), *self._occupied()]:
             # Leased for another reason while this request was on its way; with too many to name, the rest
             # of the answers has to be sent first.
             self.exhausted = len([*self._occupied()]) >= _MOST_BESIDES

@@ -126,7 +126,7 @@ def _why_missing(kind: type, name: str) -> str:
 
 def _set(self: QObject, name: str, value: Any) -> None:
     kind = type(self)
-    if name.startswith("_") or _in_python(kind, name):
+    if name.startswith("_") or _in_python(kind, name) or isinstance(value, SignalInstance):
         raw_set(self, name, value)
     elif name == "name":
         raw(self, "setObjectName")(value)

@@ -65,9 +65,9 @@ def standin(name: str) -> type:
     behaviour = _behaviours.get(name)
     if behaviour is not None:
         checked = {
-            key: _checked(name, key, value)
-            for key, value in vars(behaviour).items()
-            if callable(value) and found.overloads(key)
+            key: _checked(name, key, getattr(behaviour, key))
+            for key in dir(behaviour)
+            if callable(getattr(behaviour, key)) and found.overloads(key)
         }
         made = type(base)(name, (behaviour, made), {"_api": found, "__module__": _module_of(name), **checked})
     if not found.constructible and "__init__" not in vars(behaviour or object):
@@ -99,7 +99,8 @@ def _members(found: Api) -> dict[str, Any]:
     for name, kind in found.properties.items():
         members[name] = _property(found.name, name, kind)
     for method in found.methods:
-        members.setdefault(method.name, _checked(found.name, method.name, None))
+        if not any(hasattr(_behaviours.get(one.name), method.name) for one in found.chain[1:]):
+            members.setdefault(method.name, _checked(found.name, method.name, None))
     for values in found.enums.values():
         for position, value in enumerate(values):
             members.setdefault(value, position)
@@ -110,14 +111,14 @@ def _property(owner: str, name: str, kind: str) -> property:
     type_, _, access = kind.rpartition(" ")
 
     def read(self: Any) -> Any:
-        return _values(self).get(name, _NUMBERS.get(type_, [] if type_ == "QStringList" else None))
+        return values_of(self).get(name, _NUMBERS.get(type_, [] if type_ == "QStringList" else None))
 
     def write(self: Any, value: Any) -> None:
         if "w" not in access:
             raise RefusedError(f"{owner}.{name} is read only")
         if not accepts(type_, value):
             raise TypeError(f"{owner}.{name} wants {type_}, got {value!r}")
-        _values(self)[name] = value
+        values_of(self)[name] = value
         changed = getattr(self, f"_{name}_changed", None)
         if changed is not None:
             changed(value)
@@ -125,8 +126,9 @@ def _property(owner: str, name: str, kind: str) -> property:
     return property(read, write)
 
 
-def _values(self: Any) -> dict[str, Any]:
-    values: dict[str, Any] = vars(self).setdefault("_values", {})
+def values_of(widget: Any) -> dict[str, Any]:
+    """The property values of a stand-in; tests set what only the application may set."""
+    values: dict[str, Any] = vars(widget).setdefault("_values", {})
     return values
 
 

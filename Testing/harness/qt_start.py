@@ -18,7 +18,7 @@ PACKAGES = "libegl1 libxkbcommon0 libdbus-1-3 fontconfig fonts-dejavu-core"
 
 def why_not() -> str:
     """Why the widget tests cannot run here; empty when they can."""
-    os.environ.update({name: os.environ.get(name, value) for name, value in ENVIRONMENT.items()})
+    _set_environment()
     try:
         import PySide6.QtGui
         import PySide6.QtUiTools
@@ -28,6 +28,11 @@ def why_not() -> str:
     except ImportError as error:
         return f"Qt does not start: {error} (Debian packages: {PACKAGES})"
     return "" if _has_font() else f"no font to draw with (Debian packages: {PACKAGES})"
+
+
+def _set_environment() -> None:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _has_font() -> bool:
@@ -41,6 +46,7 @@ def _has_font() -> bool:
 @cache
 def application() -> Any:
     """The one application object, a stand-in of qSlicerApplication; patches Qt on the first call."""
+    _set_environment()
     from harness import (  # the order matters: behaviours before the classes are made
         qt_dialogs,
         qt_faults,

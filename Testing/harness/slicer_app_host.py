@@ -13,7 +13,7 @@ import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
 from harness import qt_dialogs, qt_faults, qt_settings, qt_signals, qt_steps, qt_widgets
-from harness.qt_standin import standin
+from harness.qt_standin import standin, values_of
 
 
 @dataclass
@@ -51,13 +51,13 @@ class Host:
 
     def enter(self) -> None:
         """The person selects the module."""
-        self.parent._values["isEntered"] = True
+        values_of(self.parent)["isEntered"] = True
         self.widget.enter()
         qt_steps.settle()
 
     def exit(self) -> None:
         """The person selects another module."""
-        self.parent._values["isEntered"] = False
+        values_of(self.parent)["isEntered"] = False
         self.widget.exit()
         qt_steps.settle()
 
@@ -100,13 +100,13 @@ def load(path: Path, *, show: bool = True) -> Host:
     name = path.stem
     module = _import(name, path)
     info = standin("qSlicerScriptedLoadableModule")()
-    info._values.update(path=str(path), name=name)
+    values_of(info).update(path=str(path), name=name)
     about = getattr(module, name)(info)
     manager = slicer.app.moduleManager()
     manager._modules[name] = info
     parent = standin("qSlicerScriptedLoadableModuleWidget")()
     QtWidgets.QVBoxLayout(parent)
-    parent._values["moduleName"] = name
+    values_of(parent)["moduleName"] = name
     entry = SimpleNamespace(
         path=str(path), name=name, title=info.title, widgetRepresentation=lambda: parent, logic=lambda: None
     )

@@ -57,7 +57,7 @@ def test_a_patch_that_is_jumped_to_while_the_server_offers_it_waits_in_one_place
     assert presenter._scene.opened == ["p0x1"]
 
 
-def test_a_patch_that_is_given_back_and_taken_again_stays_leased(presenter, clinic, lanes, rest):
+def test_a_patch_that_is_given_back_and_taken_again_stays_leased(presenter, clinic, rest):
     session = presenter.opened.session
     session.jump("p0x4")
     rest(presenter)
