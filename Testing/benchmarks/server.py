@@ -149,13 +149,14 @@ class Bench:
         begins, before = time.monotonic(), done()
 
         def steps() -> str:
+            assert client.job(job).state == "running", client.job(job)
             seconds, count = time.monotonic() - begins, done() - before
             return f"{count} steps in {seconds:.0f} s, {seconds / max(1, count):.2f} s each"
 
         yield steps
-        assert client.job(job).state == "running"
-        client.cancel(job)
-        wait_until(lambda: client.job(job).finished)
+        if not client.job(job).finished:  # the kills may have ended it
+            client.cancel(job)
+            wait_until(lambda: client.job(job).finished)
 
     def at_rest(self) -> str:
         """Memory of the web process that has just begun."""
