@@ -165,10 +165,16 @@ def oriented_image(values: np.ndarray, whole: Grid, box: Box) -> Any:
     return image
 
 
-def set_voxels(image: Any, values: np.ndarray) -> None:
-    """Give an image its voxels (z, y, x); they are copied."""
-    flat = np.ascontiguousarray(values).ravel()
-    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(flat, deep=True))
+def set_voxels(image: Any, values: np.ndarray, dtype: np.dtype | None = None) -> None:
+    """Give an image its voxels (z, y, x), in one copy.
+
+    Args:
+        image: its extent is that of the values.
+        values: what it gets.
+        dtype: as what they are kept, one that VTK has; None as they are.
+    """
+    image.AllocateScalars(numpy_support.get_vtk_array_type(dtype or values.dtype), 1)
+    voxels(image)[...] = values
 
 
 def voxels(image: Any) -> np.ndarray:

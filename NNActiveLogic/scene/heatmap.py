@@ -41,8 +41,8 @@ def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], 
         node = nodes.create("vtkMRMLScalarVolumeNode", "NNActive heat map", nodes.Role.HEAT)
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
-    values = np.nan_to_num(heat.values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    volumes.fill(node, Grid.of_array(heat.info), values)
+        node.GetDisplayNode().AutoWindowLevelOff()
+    volumes.fill(node, Grid.of_array(heat.info), heat.values)
     style(node, settings, names, stale)
     return node
 
@@ -121,7 +121,7 @@ def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
     legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())
     legend.SetTitleText(f"{title} [nats]{chr(10) + 'older model' if stale else ''}")
     legend.SetVisibility(visible)
-    # A legend does not hear that its volume came into a view (only a person's choice is told), so it is asked.
+    # A legend does not hear that its volume came into a view unless a person chose it there.
     legend.Modified()
 
 

@@ -2,8 +2,8 @@
 
 Segments are known by a tag of ours: names belong to the clinician, and IDs change when a scene is loaded.
 The segmentation's grid is the box only, so a brush stroke costs the same in small and in large images and
-has no voxel outside to paint; the hidden segment, in which alone the editor may paint, holds that line when an
-effect extends the grid.
+has no voxel outside to paint; the hidden segment, in which alone the editor may paint, holds that line when
+an effect extends the grid.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def is_whole(segmentation_node: Any, image: Grid, box: Box, classes: int) -> boo
 class EditCounter:
     """Counts changes of a segmentation.
 
-    A stroke over several classes is told once for each of them: what comes within `pause` seconds counts once.
+    A stroke over several classes is told once for each: what comes within `pause` seconds counts once.
     """
 
     def __init__(self, segmentation_node: Any, clock: Callable[[], float], pause: float = 0.1) -> None:

@@ -10,7 +10,7 @@ import vtk
 from NNActiveLogic.client.arrays import VoxelArray
 from NNActiveLogic.client.values import Box, Case
 from NNActiveLogic.scene import nodes
-from NNActiveLogic.scene.grid import Grid, set_voxels
+from NNActiveLogic.scene.grid import Grid, set_voxels, voxels
 from NNActiveLogic.work import WorkError
 
 _SHOWN = (0.5, 99.5)
@@ -41,10 +41,10 @@ def show_image(case: Case, image: VoxelArray, focus: Box | None = None) -> Any:
     nodes.remove(nodes.Role.IMAGE)
     node = nodes.create("vtkMRMLScalarVolumeNode", case.name, nodes.Role.IMAGE, saved=True)
     node.SetAttribute(nodes.CASE, case.id)
-    fill(node, Grid.of_case(case), image.values)
     node.CreateDefaultDisplayNodes()
-    display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    node.GetDisplayNode().AutoWindowLevelOff()
+    node.GetDisplayNode().SetAndObserveColorNodeID("vtkMRMLColorTableNodeGrey")
+    fill(node, Grid.of_case(case), image.values)
     low, high = _window(image.values if focus is None else image.values[focus.slices])
     set_window(node, low, high)
     return node
@@ -59,7 +59,9 @@ def image_of(case: Case) -> Any:
 
 
 def fill(node: Any, grid: Grid, values: np.ndarray) -> None:
-    """Give a volume node voxels (z, y, x) and their place.
+    """Give a volume node voxels (z, y, x) and their place; values that are no numbers become 0.
+
+    A display node should have its automatic window off by now, or each voxel is looked at once more.
 
     Raises:
         ValueError: another shape than the grid.
@@ -68,22 +70,21 @@ def fill(node: Any, grid: Grid, values: np.ndarray) -> None:
         raise ValueError(f"values: shape {values.shape}, the grid has {grid.shape}")
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
-    set_voxels(image, drawable(values))
+    set_voxels(image, values, _drawable(values.dtype))
+    if values.dtype.kind == "f":
+        for plane in voxels(image):  # plane by plane: masks of a large volume would not stay in the cache
+            plane[~np.isfinite(plane)] = 0
     node.SetIJKToRASMatrix(grid.matrix())
     node.SetAndObserveImageData(image)
 
 
-def drawable(values: np.ndarray) -> np.ndarray:
-    """Voxels of a type that VTK takes without changing a value that we send (float16 and bool it refuses)."""
-    kind = values.dtype.kind
-    if kind == "b":
-        return values.astype(np.uint8)
-    if kind == "f":
-        clean = values.astype(np.float32) if values.dtype.itemsize < 4 else values
-        return clean.astype(clean.dtype.newbyteorder("="), copy=False)
-    if values.dtype.itemsize > 4:
-        return values.astype(np.float64)
-    return values.astype(values.dtype.newbyteorder("="), copy=False)
+def _drawable(dtype: np.dtype) -> np.dtype:
+    """A type that VTK takes and that holds every value; it refuses bool, float16 and other byte orders."""
+    if dtype.kind == "b":
+        return np.dtype(np.uint8)
+    if dtype.kind == "f":
+        return np.dtype(np.float32 if dtype.itemsize < 8 else np.float64)
+    return np.dtype(np.float64) if dtype.itemsize > 4 else dtype.newbyteorder("=")
 
 
 def set_window(node: Any, low: float, high: float) -> None:

@@ -47,11 +47,15 @@ class Answers:
         qt_faults.add(error)
         raise error
 
-    def reset(self) -> None:
-        """Forget; AssertionError when an announced dialog did not come."""
-        waiting = [text for text, _ in self.coming]
+    def forget(self) -> None:
+        """Nothing is expected and nothing was shown."""
         self.coming.clear()
         self.shown.clear()
+
+    def check(self) -> None:
+        """AssertionError when an announced dialog did not come."""
+        waiting = [text for text, _ in self.coming]
+        self.forget()
         if waiting:
             raise AssertionError(f"these dialogs did not open: {waiting}")
 

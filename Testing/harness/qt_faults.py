@@ -5,8 +5,14 @@ from __future__ import annotations
 import sys
 import traceback
 from types import TracebackType
+from typing import Any
 
 found: list[BaseException] = []
+_HARMLESS = (
+    "propagateSizeHints",
+    "Error calling Python override",
+    "QFontDatabase: Cannot find font directory",
+)
 
 
 class UnseenError(AssertionError):
@@ -23,6 +29,12 @@ def _keep(kind: type[BaseException], error: BaseException, trace: TracebackType 
 def listen() -> None:
     """Collect them from now on; PySide and VTK hand them to `sys.excepthook`."""
     sys.excepthook = _keep
+
+
+def hear_qt(_kind: Any, _context: Any, text: str) -> None:
+    """Warnings of Qt are errors, but for those of a screen that does not exist."""
+    if not any(known in text for known in _HARMLESS):
+        found.append(RuntimeError(f"Qt: {text}"))
 
 
 def add(error: BaseException) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
-import slicer
+import shiboken6
 import vtk
 from PySide6 import QtCore, QtWidgets
 
@@ -70,9 +70,8 @@ class NodeComboBox:
     def setMRMLScene(self, scene: Any) -> None:
         if scene is self._scene:
             return
-        for observed, tag in self._observed:
-            observed.RemoveObserver(tag)
-        self._observed, self._scene = [], scene
+        _stop(self._observed)
+        self._scene = scene
         Widget.setEnabled(self, scene is not None)
         self._current = ""
         if scene is not None:
@@ -83,28 +82,29 @@ class NodeComboBox:
         return self._scene
 
     def _watch(self, scene: Any) -> None:
-        me = weakref.ref(self)
+        me, observed = weakref.ref(self), self._observed
 
-        def changed(_scene: Any, event: str, node: Any = None) -> None:
-            widget = me()
-            if widget is not None and (event != "NodeAddedEvent" or not widget._scene.IsBatchProcessing()):
-                widget._node_event(event, node)
+        def observer(added: bool) -> Any:
+            def changed(_scene: Any, _event: str, node: Any = None) -> None:
+                widget = me()
+                if widget is not None and shiboken6.isValid(widget):
+                    widget._node_event(node if added else None)
 
-        with_node = lambda scene, event, node: changed(scene, event, node)  # noqa: E731
-        with_node.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
-        for name in ("NodeAddedEvent", "NodeRemovedEvent"):
-            self._observed.append((scene, scene.AddObserver(getattr(scene, name), with_node)))
-        for name in ("EndBatchProcessEvent", "EndCloseEvent"):
-            self._observed.append(
-                (scene, scene.AddObserver(getattr(scene, name), lambda s, e: changed(s, name)))
-            )
+            changed.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
+            return changed
 
-    def _node_event(self, event: str, node: Any) -> None:
-        if event == "NodeAddedEvent" and self._shows(node):
+        for event in (scene.NodeRemovedEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent):
+            observed.append((scene, scene.AddObserver(event, observer(added=False))))
+        observed.append((scene, scene.AddObserver(scene.NodeAddedEvent, observer(added=True))))
+        self.connect("destroyed()", lambda: _stop(observed))
+
+    def _node_event(self, added: Any) -> None:
+        if added is None:
+            if not self._scene.IsClosing():
+                self._update()
+        elif self._shows(added) and not self._scene.IsBatchProcessing():
             self._update()
-            emit(self, "nodeAdded(vtkMRMLNode*)", node)
-        elif event != "NodeAddedEvent":
-            self._update()
+            emit(self, "nodeAdded(vtkMRMLNode*)", added)
 
     def _shows(self, node: Any) -> bool:
         kinds = self._values["nodeTypes"]
@@ -210,6 +210,12 @@ class NodeComboBox:
             self._scene.RemoveNode(self.currentNode())
 
 
+def _stop(observed: list[tuple[Any, int]]) -> None:
+    for scene, tag in observed:
+        scene.RemoveObserver(tag)
+    observed.clear()
+
+
 def segment_ids(node: Any) -> list[str]:
     """The ids of a segmentation's segments in order."""
     return list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
@@ -247,8 +253,3 @@ class SegmentsTableView(_InScene):
         for row, id_ in enumerate(segment_ids(self._node)):
             if id_ in ids:
                 self._table.selectRow(row)
-
-
-def is_segmentation(node: Any) -> bool:
-    """Whether an editor can work in this node."""
-    return node is None or isinstance(node, slicer.vtkMRMLSegmentationNode)

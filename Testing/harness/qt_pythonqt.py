@@ -1,9 +1,9 @@
 """Attributes of Qt objects as PythonQt has them, put over PySide6 for the whole process.
 
-A property is a value (`button.text`), its C++ setter stays a method (`button.setText`), dynamic properties and child
-objects with a name are attributes, signals have connect, disconnect and emit. A name that Qt does not know can neither
-be read nor set, except on classes written in Python. This is how Slicer's scripts use PythonQt; a running PythonQt was
-not at hand to compare.
+A property is a value (`button.text`), its C++ setter stays a method (`button.setText`), dynamic properties
+and child objects with a name are attributes, signals have connect, disconnect and emit. A name that Qt does
+not know can neither be read nor set, except on classes written in Python. This is how Slicer's scripts use
+PythonQt; a running PythonQt was not at hand to compare.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from types import BuiltinFunctionType
 from typing import Any
 
 from PySide6.QtCore import QObject, SignalInstance
@@ -90,6 +91,8 @@ def _get(self: QObject, name: str) -> Any:
 
 
 def _read(self: QObject, name: str, getter: Callable[..., Any] | None) -> Any:
+    if isinstance(getter, BuiltinFunctionType):  # a static one
+        return getter()
     if getter is not None:
         return getter(self)
     return raw(self, "property")(name)
@@ -167,7 +170,7 @@ def all_classes(modules: tuple[Any, ...]) -> Iterator[tuple[str, type]]:
 
 
 def scoped_enum(owner: Any, name: str) -> bool:
-    """Whether `owner.name` is an enumeration: PythonQt has its values on the class, not on the enumeration."""
+    """Whether `owner.name` is an enumeration; PythonQt has its values on the class."""
     found = getattr(owner, name, None)
     return isinstance(found, type) and issubclass(found, enum.Enum)
 

@@ -1,4 +1,4 @@
-"""The stand-in of Slicer's segment editor: its parameter node, effects and undo are real, its buttons are few."""
+"""The stand-in of Slicer's segment editor: node, effects and undo are real, its buttons few."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from harness.qt_standin import behaves_as, standin
 from harness.qt_widgets import Widget, emit, parent_of
 
 EFFECTS = (
-    "Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices", "Margin",
-    "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume",
+    "Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices",
+    "Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume",
 )  # fmt: skip
 VOLUME_EFFECTS = ("Threshold", "Level tracing", "Grow from seeds", "Mask volume")
 
@@ -105,6 +105,8 @@ class SegmentEditor(MRMLWidget):
         self._build()
 
     def _build(self) -> None:
+        policy = QtWidgets.QSizePolicy.Policy
+        Widget.setSizePolicy(self, policy.Preferred, policy.Maximum)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
         self._list = QtWidgets.QListWidget(self)

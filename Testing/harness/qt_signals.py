@@ -1,9 +1,9 @@
 """Signals as PythonQt has them: `obj.connect('name(types)', f)` and `obj.name.connect(f)`.
 
-A callback gets as many of the signal's arguments as it can take and never more than the signature has, so 'clicked()'
-hands over nothing. PythonQt only prints a warning for an unknown signal; here it is an error. A signal with several
-signatures (also one that had several in Qt 5) must be connected by its full signature, because which of them
-`obj.name.connect` takes is not the same everywhere.
+A callback gets as many of the signal's arguments as it can take and never more than the signature has, so
+'clicked()' hands over nothing. PythonQt only prints a warning for an unknown signal; here it is an error. A
+signal with several signatures (also one that had several in Qt 5) must be connected by its full signature,
+because which of them `obj.name.connect` takes is not the same everywhere.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Classes that stand for ctk's, qMRML's and qSlicer's, made from the table of what the real ones offer.
 
-A stand-in has the real class's properties, signals, enumerations and callable methods and nothing else; calls are held
-against the argument counts and types. What a method does is written only where a module needs it (`@behaves_as`); a
-method that returns nothing is merely noted otherwise (`calls_of`), one that returns a value raises.
+A stand-in has the real class's properties, signals, enumerations and callable methods and nothing else; calls
+are held against the argument counts and types. What a method does is written only where a module needs it
+(`@behaves_as`); a method that returns nothing is merely noted otherwise (`calls_of`), one that returns a
+value raises.
 """
 
 from __future__ import annotations

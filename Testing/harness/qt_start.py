@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import types
@@ -21,7 +22,7 @@ def why_not() -> str:
     _set_environment()
     try:
         import PySide6.QtGui
-        import PySide6.QtUiTools
+        import PySide6.QtUiTools  # noqa: F401
         import slicer  # noqa: F401
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed (pip: PySide6-Essentials, slicer-core)"
@@ -47,6 +48,8 @@ def _has_font() -> bool:
 def application() -> Any:
     """The one application object, a stand-in of qSlicerApplication; patches Qt on the first call."""
     _set_environment()
+    from PySide6 import QtCore
+
     from harness import (  # the order matters: behaviours before the classes are made
         qt_dialogs,
         qt_faults,
@@ -62,6 +65,8 @@ def application() -> Any:
     made = slicer_app.make_application()
     qt_pythonqt.install([*qt_standin.QT_CLASSES.values(), *_other_classes()])
     qt_dialogs.install()
+    QtCore.qInstallMessageHandler(qt_faults.hear_qt)
+    atexit.register(QtCore.qInstallMessageHandler, None)
     sys.modules["qt"] = _qt_module()
     sys.modules["ctk"] = _class_module("ctk")
     slicer_app.add_to_slicer(made)

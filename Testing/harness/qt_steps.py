@@ -16,7 +16,7 @@ _ROUNDS = 20
 
 
 def settle(rounds: int = _ROUNDS) -> None:
-    """Let pending events, single-shot timers of 0 ms and deletions happen; raises what went wrong in slots."""
+    """Let pending events, timers of 0 ms and deletions happen; raises what went wrong in slots."""
     for _ in range(rounds):
         QtCore.QCoreApplication.sendPostedEvents(None, 0)
         QtCore.QCoreApplication.processEvents(QtCore.QEventLoop.ProcessEventsFlag.AllEvents)
@@ -25,7 +25,7 @@ def settle(rounds: int = _ROUNDS) -> None:
 
 
 def wait_until(condition: Callable[[], Any], seconds: float = 5.0, what: str = "") -> Any:
-    """Run the event loop until the condition holds and give its value back; AssertionError when it never does."""
+    """Run the event loop until the condition holds, and give its value; AssertionError when it never does."""
     end = time.monotonic() + seconds
     while True:
         settle(1)

@@ -139,6 +139,6 @@ def api(name: str) -> Api:
     """The class of that name; RefusedError when the table lacks it."""
     if name not in _classes():
         raise RefusedError(
-            f"no class '{name}' in the table; if Slicer has it, add it to CLASSES in qt_table_make.py and run that"
+            f"no class '{name}' in the table; if Slicer has it, add it to CLASSES in qt_table_make.py"
         )
     return Api(name, _classes()[name])

@@ -1,10 +1,11 @@
-"""Makes api_table.json: the few classes a module may touch, out of a table read from the headers of Slicer and CTK.
+"""Makes api_table.json: the few classes a module may touch, from a table of Slicer's and CTK's headers.
 
     python Testing/harness/qt_table_make.py slicer_qt_api.json
 
-The full table lists, for each Qt class of Slicer and CTK, its properties, signals, slots, invokable methods and plain
-methods. Here a class keeps what Python can reach; of plain C++ methods only the names stay, for a better refusal.
-In a signature '=' follows each argument that has a default, and ':type' stands behind what returns a value.
+The full table lists, for each Qt class of Slicer and CTK, its properties, signals, slots, invokable methods
+and plain methods. Here a class keeps what Python can reach; of plain C++ methods only the names stay, for a
+better refusal. In a signature '=' follows each argument that has a default, and ':type' stands behind what
+returns a value.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def signature(member: dict[str, Any]) -> str:
 
 
 def reduced(found: dict[str, Any]) -> dict[str, Any]:
-    """One class: bases, properties 'type r' or 'type rw', signals, methods, enumerations, names of plain methods."""
+    """One class: bases, properties ('type r' or 'type rw'), signals, methods, enumerations, plain methods."""
     methods = sorted({signature(member) for kind in KINDS for member in found.get(kind, ())})
     methods += CALLED_BY_UTIL.get(found["name"], [])
     reachable = {text.split("(")[0] for text in methods} | set(found["properties"])

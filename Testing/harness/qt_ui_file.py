@@ -1,7 +1,7 @@
 """Loads .ui files with stand-ins for ctk's and Slicer's widgets.
 
-Qt's own loader stores a custom widget's properties as dynamic ones and cannot connect its signals; both are done again
-here, and names that the real class lacks are refused.
+Qt's own loader would store a custom widget's properties as dynamic ones and cannot connect its signals; both
+are done here, and names that the real class lacks are refused.
 """
 
 from __future__ import annotations
@@ -43,11 +43,9 @@ class UiLoader(QtUiTools.QUiLoader):
         path = file if isinstance(file, str) else QtCore.QFile.fileName(file)
         tree = ET.parse(path)
         qt_pythonqt.loading = True
-        handler = QtCore.qInstallMessageHandler(_quiet)
         try:
-            root = super().load(path, parent)
+            root = super().load(_buffer(_for_qt(ET.parse(path))), parent)
         finally:
-            QtCore.qInstallMessageHandler(handler)
             qt_pythonqt.loading = False
         if root is None:
             raise RefusedError(f"{path}: {self.errorString()}")
@@ -56,10 +54,38 @@ class UiLoader(QtUiTools.QUiLoader):
         return root
 
 
-def _quiet(_kind: Any, _context: Any, text: str) -> None:
-    """Qt complains about connections of stand-ins, which are made right after."""
-    if "No such s" not in text:  # signal or slot
-        raise RefusedError(text)
+def _for_qt(tree: ET.ElementTree) -> ET.ElementTree:
+    """Without what Qt's loader cannot do."""
+    kinds = _kinds(tree)
+    for widget in tree.iter("widget"):
+        for property_ in widget.findall("property"):
+            if known(widget.get("class", "")) and property_.get("name") in _own(widget):
+                widget.remove(property_)
+    for connections in tree.iter("connections"):
+        for element in connections.findall("connection"):
+            if _ours(element, kinds):
+                connections.remove(element)
+    return tree
+
+
+def _kinds(tree: ET.ElementTree) -> dict[str, str]:
+    return {element.get("name", ""): element.get("class", "") for element in tree.iter("widget")}
+
+
+def _own(widget: ET.Element) -> dict[str, str]:
+    return api(widget.get("class", "")).all_properties()
+
+
+def _ours(connection: ET.Element, kinds: dict[str, str]) -> bool:
+    ends = connection.findtext("sender", ""), connection.findtext("receiver", "")
+    return any(known(kinds.get(name, "")) for name in ends)
+
+
+def _buffer(tree: ET.ElementTree) -> QtCore.QBuffer:
+    made = QtCore.QBuffer()
+    made.setData(ET.tostring(tree.getroot()))
+    made.open(QtCore.QIODevice.OpenModeFlag.ReadOnly)
+    return made
 
 
 def _object(root: Any, name: str) -> Any:
@@ -92,17 +118,16 @@ def _apply(widget: Any, class_name: str, element: ET.Element) -> None:
         return
     reader = _READERS.get(value.tag)
     if reader is not None:
-        QtCore.QObject.setProperty(widget, name, None)  # the dynamic one
         setattr(widget, name, reader(value))
     elif value.tag not in SKIPPED_KINDS:
         raise RefusedError(f"{class_name}.{name}: <{value.tag}> is not understood")
 
 
 def _connect(tree: ET.ElementTree, root: Any) -> None:
+    kinds = _kinds(tree)
     for element in tree.iter("connection"):
-        sender = _object(root, element.findtext("sender", ""))
-        receiver = _object(root, element.findtext("receiver", ""))
-        signal, slot = element.findtext("signal", ""), element.findtext("slot", "")
-        if not any("_api" in vars(type(one)) for one in (sender, receiver)):
-            continue  # Qt's loader has made it
-        qt_signals.connect(sender, signal, getattr(receiver, slot.split("(")[0]))
+        if _ours(element, kinds):
+            sender = _object(root, element.findtext("sender", ""))
+            receiver = _object(root, element.findtext("receiver", ""))
+            slot = getattr(receiver, element.findtext("slot", "").split("(")[0])
+            qt_signals.connect(sender, element.findtext("signal", ""), slot)

@@ -73,8 +73,9 @@ class CollapsibleButton:
         option = QtWidgets.QStyleOptionButton()
         option.initFrom(self)
         option.rect = QtCore.QRect(0, 0, Widget.width(self), self._header() - 2)
-        option.text = ("▸  " if self.collapsed else "▾  ") + self.text
         painter.drawControl(QtWidgets.QStyle.ControlElement.CE_PushButton, option)
+        text = ("▸  " if self.collapsed else "▾  ") + self.text
+        painter.drawText(option.rect.adjusted(8, 0, 0, 0), QtCore.Qt.AlignmentFlag.AlignVCenter, text)
 
     def hitButton(self, position: Any) -> bool:
         return bool(position.y() < self._header())

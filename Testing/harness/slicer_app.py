@@ -24,7 +24,8 @@ class Application:
     def __init__(self) -> None:
         super().__init__(["Slicer"])
         self._values = {
-            "majorVersion": VERSION[0], "minorVersion": VERSION[1], "temporaryPath": "/tmp", "applicationName": "Slicer",
+            "majorVersion": VERSION[0], "minorVersion": VERSION[1], "temporaryPath": "/tmp",
+            "applicationName": "Slicer",
             "documentationBaseUrl": "https://slicer.readthedocs.io/en/latest/",
         }  # fmt: skip
         QtWidgets.QApplication.setApplicationName("Slicer")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -12,8 +14,28 @@ from typing import Any
 import slicer
 from PySide6 import QtCore, QtGui, QtWidgets
 
-from harness import qt_dialogs, qt_faults, qt_settings, qt_signals, qt_steps, qt_widgets
-from harness.qt_standin import standin, values_of
+from harness import mrml_scene, qt_dialogs, qt_faults, qt_settings, qt_signals, qt_steps, qt_widgets
+from harness.qt_standin import behaves_as, standin, values_of
+
+
+@behaves_as("qSlicerScriptedLoadableModuleWidget")
+class ModuleWidget:
+    """The parent of a panel; makes the module's own widget object."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        QtWidgets.QVBoxLayout(self)
+        self._widget: Any = None
+
+    def self(self) -> Any:
+        return self._widget
+
+    def reload(self) -> None:
+        """A new widget object from the module as it is in sys.modules now, in the same parent."""
+        name = values_of(self)["moduleName"]
+        self._widget = getattr(sys.modules[name], f"{name}Widget")(self)
+        setattr(slicer.modules, f"{name}Widget", self._widget)
+        self._widget.setup()
 
 
 @dataclass
@@ -24,13 +46,16 @@ class Host:
         module: the imported module file.
         info: the application's object with title, categories and so on.
         parent: the widget that holds the panel.
-        widget: the module's own widget object.
     """
 
     module: ModuleType
     info: Any
     parent: Any
-    widget: Any
+
+    @property
+    def widget(self) -> Any:
+        """The module's own widget object; another one after a reload."""
+        return self.parent.self()
 
     @property
     def answers(self) -> qt_dialogs.Answers:
@@ -61,6 +86,11 @@ class Host:
         self.widget.exit()
         qt_steps.settle()
 
+    def reload(self) -> None:
+        """The developer's Reload button."""
+        self.widget.onReload()
+        qt_steps.settle()
+
     def close_scene(self) -> None:
         """File > Close scene."""
         slicer.mrmlScene.Clear(False)
@@ -79,7 +109,8 @@ class Host:
             return
         qt_widgets.emit(manager, "moduleAboutToBeUnloaded(QString)", name)
         del manager._modules[name]
-        vars(slicer.modules).pop(name.lower(), None)
+        for entry in (name.lower(), f"{name}Instance", f"{name}Widget"):
+            vars(slicer.modules).pop(entry, None)
         if self.window.centralWidget() is self.parent:
             self.window.takeCentralWidget()
         self.parent.deleteLater()
@@ -105,19 +136,15 @@ def load(path: Path, *, show: bool = True) -> Host:
     manager = slicer.app.moduleManager()
     manager._modules[name] = info
     parent = standin("qSlicerScriptedLoadableModuleWidget")()
-    QtWidgets.QVBoxLayout(parent)
     values_of(parent)["moduleName"] = name
     entry = SimpleNamespace(
         path=str(path), name=name, title=info.title, widgetRepresentation=lambda: parent, logic=lambda: None
     )
     setattr(slicer.modules, name.lower(), entry)
     setattr(slicer.modules, f"{name}Instance", about)
-    widget = getattr(module, f"{name}Widget")(parent)
-    setattr(slicer.modules, f"{name}Widget", widget)
-    parent._widget = widget
+    parent.reload()
     parent.setMRMLScene(slicer.mrmlScene)
-    widget.setup()
-    host = Host(module, info, parent, widget)
+    host = Host(module, info, parent)
     if show:
         host.show()
     return host
@@ -136,19 +163,31 @@ def _import(name: str, path: Path) -> ModuleType:
     return module
 
 
-def begin() -> None:
-    """Before a test: an empty scene, no settings, no dialogs expected, no old errors."""
-    slicer.mrmlScene.Clear(False)
+@contextmanager
+def session() -> Iterator[Callable[[Path], Host]]:
+    """For a fixture: gives `load`, and unloads what it loaded; wrong at the end is what nobody saw before.
+
+    Raises:
+        AssertionError: an error in a slot, of VTK or MRML, a warning of Qt, a dialog that did not come.
+    """
+    bench = mrml_scene.start()
+    bench.clear()
+    bench.complaints()
     qt_settings.forget()
-    qt_dialogs.answers.coming.clear()
-    qt_dialogs.answers.shown.clear()
+    qt_dialogs.answers.forget()
     qt_faults.take()
+    hosts: list[Host] = []
 
+    def load_(path: Path, *, show: bool = True) -> Host:
+        hosts.append(load(path, show=show))
+        return hosts[-1]
 
-def end() -> None:
-    """After a test: raises for errors that nobody saw and for dialogs that did not come."""
-    for name in list(slicer.app.moduleManager().modulesNames()):
-        raise AssertionError(f"{name} is still loaded: call host.unload()")
-    qt_steps.settle()
-    slicer.mrmlScene.Clear(False)
-    qt_dialogs.answers.reset()
+    try:
+        yield load_
+    finally:
+        for host in hosts:
+            host.unload()
+        bench.clear()
+        qt_steps.settle()
+    qt_dialogs.answers.check()
+    assert bench.complaints() == []

@@ -1,7 +1,7 @@
-"""`slicer.ScriptedLoadableModule`: the four base classes of a scripted module, with the application's life cycle.
+"""`slicer.ScriptedLoadableModule`: a scripted module's four base classes, with the application's life cycle.
 
-Constructors, attributes and the order of calls are those of Slicer 5.12; written anew from their description. Developer
-mode is off, so there is no "Reload & Test" section.
+Constructors, attributes and the order of calls are those of Slicer 5.12; written anew from their description.
+Developer mode is off, so there is no "Reload & Test" section.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class ScriptedLoadableModuleWidget:
 class ScriptedLoadableModuleLogic:
     """Work without widgets; keeps its choices in a node of the scene."""
 
-    def __init__(self, parent: Any = None) -> None:  # noqa: ARG002
+    def __init__(self, parent: Any = None) -> None:
         super().__init__()
         self.moduleName = type(self).__name__.removesuffix("Logic")
         self.isSingletonParameterNode = True
@@ -153,7 +153,7 @@ class ScriptedLoadableModuleTest(unittest.TestCase):
         self.enableScreenshots = False
         self.screenshotScaleFactor = 1.0
 
-    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:  # noqa: ARG002
+    def delayDisplay(self, message: str, requestedDelay: int | None = None, msec: int | None = None) -> None:
         slicer.app.processEvents()
 
     def runTest(self) -> None:

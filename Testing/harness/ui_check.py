@@ -27,17 +27,18 @@ SIZES = {"minimumSize", "maximumSize", "baseSize", "sizeIncrement", "geometry"}
 BUTTONS = {"QAbstractButton"}
 SECTIONS = {"ctkCollapsibleButton"}
 INPUTS = {
-    "QLineEdit", "QComboBox", "QAbstractSpinBox", "QAbstractSlider", "QAbstractItemView", "QTextEdit", "QPlainTextEdit",
-    "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit", "qMRMLNodeComboBox",
+    "QLineEdit", "QComboBox", "QAbstractSpinBox", "QAbstractSlider", "QAbstractItemView", "QTextEdit",
+    "QPlainTextEdit", "ctkSliderWidget", "ctkRangeWidget", "ctkPathLineEdit", "qMRMLNodeComboBox",
 }  # fmt: skip
 FOR_PEOPLE = {
     "text", "title", "toolTip", "statusTip", "whatsThis", "placeholderText", "windowTitle", "accessibleName",
     "accessibleDescription", "suffix", "prefix", "noneDisplay", "defaultText", "specialValueText",
 }  # fmt: skip
 SHOWN_CALLS = {
-    "setText", "setToolTip", "setTitle", "setPlaceholderText", "setWindowTitle", "setAccessibleName", "showMessage",
-    "errorDisplay", "warningDisplay", "infoDisplay", "confirmOkCancelDisplay", "confirmYesNoDisplay",
-    "showStatusMessage", "setHorizontalHeaderLabels", "addItems", "addItem", "setStatusTip", "setFormat",
+    "setText", "setToolTip", "setTitle", "setPlaceholderText", "setWindowTitle", "setAccessibleName",
+    "showMessage", "errorDisplay", "warningDisplay", "infoDisplay", "confirmOkCancelDisplay",
+    "confirmYesNoDisplay", "showStatusMessage", "setHorizontalHeaderLabels", "addItems", "addItem",
+    "setStatusTip", "setFormat",
 }  # fmt: skip
 TRANSLATING = {"_", "tr", "translate"}
 
@@ -228,12 +229,9 @@ def module_problems(path: Path, ui_path: Path | None = None) -> list[str]:
     actions = {e.get("name", "") for e in ET.parse(ui_path).iter("action")} if ui_path else set()
     found = []
     for node in ast.walk(tree):
-        for text in (
-            *_qt_use(node),
-            *_ui_use(node, widgets, actions, checked=ui_path is not None),
-            *_texts(node),
-        ):
-            found.append(f"{path.name}:{node.lineno}: {text}")
+        use = _ui_use(node, widgets, actions, checked=ui_path is not None)
+        wrong = (*_qt_use(node), *use, *_texts(node))
+        found.extend(f"{path.name}:{node.lineno}: {text}" for text in wrong)
     return found
 
 
@@ -248,7 +246,7 @@ def _qt_use(node: ast.AST) -> Iterator[str]:
         ):
             kind = _qt_namespace(owner)
             if kind is not None and scoped_enum(kind, name):
-                yield f"qt.{owner}.{name}.{node.attr}: PythonQt has the value on the class: qt.{owner}.{node.attr}"
+                yield f"qt.{owner}.{name}.{node.attr}: value on the class: qt.{owner}.{node.attr}"
         case ast.Attribute(value=ast.Name("qt"), attr=name) if _qt_namespace(name) is None:
             yield f"there is no qt.{name}"
         case ast.Attribute(value=ast.Name("ctk"), attr=name) if not known(name):

@@ -1,4 +1,4 @@
-"""The scene is one for the process; every test begins and ends with an empty one, and VTK may not complain."""
+"""One scene for the process; each test begins and ends with an empty one, and VTK may not complain."""
 
 from __future__ import annotations
 

@@ -291,7 +291,7 @@ def test_brush_settings_stay_from_patch_to_patch(adapter, small):
 
 
 def test_segments_have_colours_names_and_terminology(adapter, small):
-    entry = "Segmentation category and type - 3D Slicer General Anatomy list~SCT^85756007^Tissue~SCT^1^x~^^~~^^~^^"
+    entry = "Segmentation category and type~SCT^85756007^Tissue~SCT^1^x~^^~~^^~^^"
     labels = (Label("Tumour", "#102030", entry), Label("Edema", None, {"codes": "of another program"}))
     adapter.open(small(labels=labels))
     found = segment(adapter, segments.class_tag(1))

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import slicer.util
 from scipy.spatial.transform import Rotation
 
 from harness.mrml_patches import a_case, an_array
@@ -46,13 +47,9 @@ def test_a_volume_node_has_the_grid_it_was_given(case, scene):
     grid = Grid.of_case(case)
     values = np.arange(5 * 7 * 9, dtype=np.int16).reshape(5, 7, 9)
     volumes.fill(node, grid, values)
-    import slicer.util
-
     assert Grid.of_volume(node).is_same(grid)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), values)
-    np.testing.assert_allclose(slicer.util.arrayFromVolume(node).shape, case.shape)
-    ras = np.array(node.GetImageData().GetDimensions())
-    assert tuple(ras) == (9, 7, 5)
+    assert node.GetImageData().GetDimensions() == (9, 7, 5)
 
 
 def test_the_origin_of_a_cropped_array_is_that_of_the_whole_image(case):
@@ -72,7 +69,7 @@ def test_grids_that_differ_by_a_tenth_of_a_voxel_are_not_the_same(case):
     assert grid.is_same(rounded)
 
 
-def test_the_box_that_is_drawn_holds_its_voxels_and_no_others(case, scene):
+def test_the_box_that_is_drawn_holds_its_voxels_and_no_others(case):
     box = Box((1, 2, 3), (3, 2, 4))
     grid = Grid.of_case(case)
     roi = boxes.show_box(grid.crop(box))
@@ -102,6 +99,4 @@ def test_every_type_of_voxel_arrives_with_its_values(dtype, scene):
     )
     node = scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode")
     volumes.fill(node, Grid.of_case(a_case((1, 2, 2))), values)
-    import slicer.util
-
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node), values.astype(float))

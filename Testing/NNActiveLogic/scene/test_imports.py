@@ -1,4 +1,4 @@
-"""The scene runs inside Slicer: nothing may be imported that Slicer does not bundle, no Qt, and no presenter."""
+"""The scene runs inside Slicer: it imports nothing that Slicer does not bundle, no Qt, and no presenter."""
 
 import ast
 import sys

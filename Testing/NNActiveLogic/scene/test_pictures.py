@@ -5,7 +5,7 @@ import pytest
 import slicer
 from scipy.spatial.transform import Rotation
 
-from harness.mrml_patches import a_case, a_view
+from harness.mrml_patches import a_case, a_view, an_array
 from NNActiveLogic.client.values import Box
 from NNActiveLogic.scene import nodes, volumes
 from NNActiveLogic.scene.grid import Grid
@@ -169,8 +169,6 @@ def test_the_heat_map_is_transparent_below_its_threshold_and_lies_on_its_voxels(
 def test_a_heat_map_of_a_box_lies_on_that_box(adapter, views, case):
     view = a_view(case, np.full(SHAPE, 50, np.int16), BOX)
     heat = np.full(BOX.size, 0.9, np.float32)
-    from harness.mrml_patches import an_array
-
     adapter.open(view)
     adapter.set_heat(HeatSettings(opacity=1.0), an_array(case, heat, BOX.start))
     volumes.set_window(adapter.image_node, 0, 100)

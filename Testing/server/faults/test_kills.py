@@ -19,7 +19,7 @@ from NNActiveLogic.client.transport import Limits
 from NNActiveLogic.client.values import Box, Label
 from testkit.faults import image_file, wait_until
 
-KILLS = 5
+KILLS = 3
 PATIENT = Limits(read_seconds=30, total_seconds=60, attempts=200, first_pause=0.05, longest_pause=0.2)
 SIZE = (2, 2, 2)
 
