@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread per test process: two processes share the cores instead of fighting for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv demo test test-all lint format bench bench-query bench-server screenshots clean
+.PHONY: venv system demo test test-all lint format bench bench-query bench-server screenshots clean
 
 venv: .venv/installed
 
@@ -16,13 +16,17 @@ venv: .venv/installed
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable "server[dev]"
 	@touch $@
 
+# Libraries to draw with, a font and a browser: installed by root on Debian and Ubuntu, else named.
+system: venv
+	@PYTHONPATH=Testing $(BIN)/python -m harness.system_packages
+
 demo: venv
 	$(BIN)/nnactive demo --out out/demo
 
-test: venv
+test: system
 	$(PYTEST) -m "not slow"
 
-test-all: venv
+test-all: system
 	$(PYTEST)
 
 lint: venv
@@ -45,7 +49,7 @@ bench-query: venv
 bench-server: venv
 	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/server.py
 
-screenshots: venv
+screenshots: system
 	$(BIN)/python Testing/screenshots/make.py
 	PYTHONPATH=Testing $(BIN)/python Testing/screenshots/operator_page.py
 

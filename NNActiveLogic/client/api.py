@@ -31,6 +31,8 @@ from NNActiveLogic.client.values import (
 )
 
 T = TypeVar("T")
+EXPORT_BYTES = 1 << 36
+"""Most bytes of an export; models are large."""
 
 
 class Client:
@@ -314,6 +316,17 @@ class Client:
     def resume(self, job: str) -> Job:
         """Queue a job that was cancelled or failed again; it goes on from its last checkpoint."""
         return self._send(Job, "POST", f"/v1/jobs/{part(job)}/resume")
+
+    # Export
+
+    def start_export(self, project: str) -> Job:
+        """Have model, labels and list of answers gathered; Conflict, code `no-model`, before there is one."""
+        return self._send(Job, "POST", f"/v1/projects/{part(project)}/export")
+
+    def save_export(self, job: str, target: Path, progress: Progress | None = None) -> None:
+        """What a job that has succeeded gathered, as a zip; a broken download goes on where it stopped."""
+        call = Call("GET", f"/v1/jobs/{part(job)}/file")
+        fetch_file(self.transport, call, target, limit=EXPORT_BYTES, progress=progress)
 
     def _get(self, kind: type[T], path: str) -> T:
         return parse(kind, self.transport.json(Call("GET", path)), kind.__name__.lower())

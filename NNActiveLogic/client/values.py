@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -151,6 +151,22 @@ class Box:
         """Index of the box in a (z, y, x) array."""
         z, y, x = (slice(start, start + size) for start, size in zip(self.start, self.size, strict=True))
         return z, y, x
+
+    @classmethod
+    def around(cls, centre: Sequence[float], size: Index3, shape: Index3) -> Box:
+        """A box with a voxel in its middle, moved and cut so that it lies in an image; all (z, y, x).
+
+        Args:
+            centre: voxel index, may lie between voxels.
+            size: voxels; the box is smaller where the image is.
+            shape: voxels of the image.
+        """
+        extent = [min(wanted, whole) for wanted, whole in zip(size, shape, strict=True)]
+        first = [
+            min(max(0, round(float(middle) - (one - 1) / 2)), whole - one)
+            for middle, one, whole in zip(centre, extent, shape, strict=True)
+        ]
+        return cls((first[0], first[1], first[2]), (extent[0], extent[1], extent[2]))
 
     def to_json(self) -> dict[str, list[int]]:
         """As the server takes it in a body."""

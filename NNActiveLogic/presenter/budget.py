@@ -67,12 +67,7 @@ def start_budget(
 
 def box_around(centre: Sequence[float], case: Case, size: Index3) -> Box:
     """The box of a size (z, y, x) with a voxel in its middle, moved and cut so that it lies in the image."""
-    extent = [min(wanted, whole) for wanted, whole in zip(size, case.shape, strict=True)]
-    first = [
-        min(max(0, round(middle - (one - 1) / 2)), whole - one)
-        for middle, one, whole in zip(centre, extent, case.shape, strict=True)
-    ]
-    return Box((first[0], first[1], first[2]), (extent[0], extent[1], extent[2]))
+    return Box.around(centre, size, case.shape)
 
 
 def _row(label: Label, patches: Sequence[Patch], balance: Mapping[str, int]) -> BudgetRow:

@@ -7,6 +7,7 @@ disk    the file of unsent answers
 post    sending answers, prolonging leases
 watch   the long poll for events
 upload  files to the server
+files   what somebody saves in a folder of theirs
 check   the connection
 """
 

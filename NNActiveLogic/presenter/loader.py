@@ -130,9 +130,17 @@ class Loader:
         if key not in self._cache:
             start = self._first_start(patch)
             self._cache.put(key, start, sum(a.nbytes for a in (start.labels, start.unsure) if a is not None))
-        if _image_key(patch) not in self._cache:
-            image = self._desk.client.image(case.id)
-            self._cache.put(_image_key(patch), image, image.values.nbytes)
+        self.fetch_image(case.id)
+
+    def fetch_image(self, case: str) -> VoxelArray:
+        """Channel 0 of a whole case, loaded when needed. On a thread; raises ClientError."""
+        key = ("image", case)
+        try:
+            found: VoxelArray = self._cache.get(key)
+        except KeyError:
+            found = self._desk.client.image(case)
+            self._cache.put(key, found, found.values.nbytes)
+        return found
 
     def fits_ahead(self, patch: Patch) -> bool:
         """Whether the image may be worth loading ahead; small voxel types are assumed."""

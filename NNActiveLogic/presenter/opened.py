@@ -10,16 +10,20 @@ from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.outbox import Entry, Outbox
 from NNActiveLogic.client.outbox_file import outbox_path
 from NNActiveLogic.client.values import Case, Event, Patch, Project
+from NNActiveLogic.presenter.answering import DONE, Said
 from NNActiveLogic.presenter.budget import StartBudget, start_budget
 from NNActiveLogic.presenter.desk import Desk
 from NNActiveLogic.presenter.disputes import Dispute, disputes
 from NNActiveLogic.presenter.events import WAIT_SECONDS, EventFeed
+from NNActiveLogic.presenter.exports import Exports
+from NNActiveLogic.presenter.incoming import cases_of, files_in
+from NNActiveLogic.presenter.looking import Looking
 from NNActiveLogic.presenter.progress import ProgressView, progress
 from NNActiveLogic.presenter.records import PARTS, Records, Snapshot, read
 from NNActiveLogic.presenter.sending import Sending
 from NNActiveLogic.presenter.session import Session
 from NNActiveLogic.presenter.training import Training
-from NNActiveLogic.presenter.uploads import Uploads
+from NNActiveLogic.presenter.uploads import NewCase, Uploads
 from NNActiveLogic.presenter.worklist import Filter, Row, rows, shown
 
 _NO_EVENT = 2**53
@@ -56,8 +60,9 @@ class Opened:
         records: cases, patches, jobs, statistics.
         sending: unsent answers.
         session: the work on patches.
-        training, uploads: see there.
+        training, uploads, looking, exports: see there.
         filter: which rows of the work list are shown.
+        sized: somebody decided in this sitting how large the boxes are.
 
     Args:
         desk: of the project.
@@ -68,12 +73,18 @@ class Opened:
     def __init__(self, desk: Desk, found: Found, wait: float = WAIT_SECONDS) -> None:
         self.desk = desk
         self.filter = Filter.ALL
+        self.sized = False
         self.records = Records(desk, found.snapshot)
         self.sending = Sending(desk, found.entries)
         self.session = Session(desk, self.sending, self.records.find)
         self.training = Training(desk, self.records, self.sending, self._trained)
         self.uploads = Uploads(desk, self._added)
+        self.looking = Looking(desk, self.session.loader)
+        self.exports = Exports(desk, self.records)
         self._minutes: dict[str, float] = {}
+        self._table: tuple[Row, ...] = ()
+        self._here = ""
+        self._parts: tuple[object, ...] = (None,) * 4
         self._known = frozenset(patch.id for patch in found.snapshot.patches)
         self._feed = EventFeed(desk, found.last_event, self._heard, wait)
         self.sending.sent.append(self._sent)
@@ -90,8 +101,12 @@ class Opened:
         """The work list, by the present filter unless another one is wanted."""
         now, patch = self.records.now, self.session.patch
         here = patch.id if patch is not None else ""
-        table = rows(now.patches, now.cases, self.sending.entries, here, self._minutes)
-        return shown(table, wanted or self.filter)
+        parts = (now.patches, now.cases, self.sending.entries, self._minutes)
+        if here != self._here or any(new is not old for new, old in zip(parts, self._parts, strict=True)):
+            # It is drawn often and changes seldom, and a large project has a thousand rows.
+            self._table = rows(now.patches, now.cases, self.sending.entries, here, self._minutes)
+            self._here, self._parts = here, parts
+        return shown(self._table, wanted or self.filter)
 
     def disputes(self) -> tuple[Dispute, ...]:
         """Answers that wait for a decision."""
@@ -107,6 +122,18 @@ class Opened:
         now = self.records.now
         begun = bool(now.statistics.cycles) or self.training.running
         return start_budget(self.project, now.patches, now.statistics.balance, begun)
+
+    def add_folder(self, folder: Path, names: bool) -> Said:
+        """Send every image of a folder; asks for consent where images leave this computer."""
+        if not self.desk.connection.consent:
+            return self.uploads.add([])
+        channels = len(self.project.channels)
+
+        def look(_: object) -> tuple[NewCase, ...]:
+            return cases_of(files_in(folder), channels, names=names)
+
+        self.desk.lanes.submit("disk", look, done=self._add, failed=self.uploads.refuse)
+        return DONE
 
     def regained(self) -> None:
         """The connection is back."""
@@ -124,6 +151,8 @@ class Opened:
         self._feed.stop()
         self.sending.stop()
         self.uploads.cancel()
+        self.looking.cancel()
+        self.exports.cancel()
         self.session.stop()
 
     def _heard(self, events: Sequence[Event]) -> None:
@@ -134,13 +163,16 @@ class Opened:
     def _trained(self) -> None:
         self.records.refresh()
 
+    def _add(self, cases: tuple[NewCase, ...]) -> None:
+        self.uploads.add(cases)
+
     def _added(self, _: Case) -> None:
         self.records.refresh("cases")
 
     def _sent(self, entry: Entry, patch: Patch) -> None:
         seconds = entry.body.get("seconds")
         if isinstance(seconds, int | float):
-            self._minutes[patch.id] = seconds / 60
+            self._minutes = {**self._minutes, patch.id: seconds / 60}
         self.records.learn(patch)
 
     def _updated(self) -> None:

@@ -64,6 +64,11 @@ class Presenter:
         self.connection.connected.append(self._connected)
         self.connection.regained.append(self._regained)
 
+    @property
+    def opening(self) -> bool:
+        """Whether a project is on its way."""
+        return bool(self._wanted) and self.opened is None and not self.notice
+
     def tick(self) -> None:
         """To be called every few hundredths of a second: results arrive here."""
         self.lanes.drain()

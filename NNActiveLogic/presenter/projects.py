@@ -14,6 +14,8 @@ from NNActiveLogic.presenter.labels_table import LONGEST, LabelRow, check_channe
 from NNActiveLogic.presenter.lanes import LanesLike
 
 T = TypeVar("T")
+PROFILES = {"fast-cpu": words.PROFILE_QUICK, "paper": words.PROFILE_THOROUGH, "deploy": words.PROFILE_LONG}
+"""How much computing a training takes: names on the server, with what people read."""
 
 
 class Projects:
@@ -92,6 +94,13 @@ class Projects:
     def draw_start(self, project: str, count: int, done: Callable[[object], None]) -> Said:
         """Add random boxes for the start."""
         return self._ask(lambda client: client.start_patches(project, count), done)
+
+    def sentence(self) -> str:
+        """What is above the list of projects."""
+        if self.known:
+            return words.say(words.PROJECTS)
+        admin = self._connection.view().can_administer
+        return words.say(words.NO_PROJECTS_ADMIN if admin else words.NO_PROJECTS)
 
     def _fault(self, name: str, rows: Sequence[LabelRow], channels: Sequence[str]) -> str:
         """The first thing that is wrong, for people; empty when nothing is."""

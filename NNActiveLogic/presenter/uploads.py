@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.errors import Cancelled
 from NNActiveLogic.client.values import Case
 from NNActiveLogic.client.worker import Task
@@ -15,11 +18,22 @@ from NNActiveLogic.presenter.desk import Desk
 from NNActiveLogic.presenter.lanes import Cancellable
 
 
+class Source(Protocol):
+    """An image that is no file yet, such as a volume of the scene."""
+
+    @property
+    def name(self) -> str:
+        """What it is called on the screen."""
+
+    def write(self, target: Path, progress: Callable[[int, int], None]) -> None:
+        """Write it as an image file; on a thread. `progress` may raise to stop."""
+
+
 @dataclass(frozen=True, slots=True)
 class NewCase:
-    """Images that become a case: a file for each channel; without `name` the server chooses one."""
+    """Images that become a case: a file or source for each channel; without `name` the server chooses one."""
 
-    files: tuple[Path, ...]
+    files: tuple[Path | Source, ...]
     name: str | None = None
 
     @property
@@ -74,6 +88,11 @@ class Uploads:
         self._next()
         return DONE
 
+    def refuse(self, problem: Exception) -> None:
+        """Something that was to be sent cannot be, such as a folder without images."""
+        self._failed = [str(problem)]
+        self._desk.changed()
+
     def cancel(self) -> None:
         """Stop; pieces that arrived stay on the server, so that the next attempt goes on from there."""
         if self._task is not None:
@@ -90,7 +109,7 @@ class Uploads:
         self._fraction = 0.0
 
         def work(task: Task[Case]) -> Case:
-            channels = [client.upload(path, task.progress) for path in case.files]
+            channels = [_send(client, image, task) for image in case.files]
             if task.cancelled:
                 raise Cancelled(words.say(words.UPLOAD_STOPPED))
             return client.add_case(project, channels, case.name)
@@ -127,3 +146,14 @@ class Uploads:
         if self._stopped:
             return words.say(words.UPLOAD_STOPPED)
         return words.count(self._sent, words.UPLOAD_DONE, words.UPLOADS_DONE) if self._sent else ""
+
+
+def _send(client: Client, image: Path | Source, task: Task[Case]) -> str:
+    """SHA-256 under which the server has an image now; on a thread."""
+    if isinstance(image, Path):
+        return client.upload(image, task.progress)
+    # Only its owner can read it, and it is gone at the end.
+    with tempfile.TemporaryDirectory(prefix="nnactive-") as folder:
+        path = Path(folder) / "image.nrrd"
+        image.write(path, task.progress)
+        return client.upload(path, task.progress)

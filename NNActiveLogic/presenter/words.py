@@ -54,7 +54,7 @@ def size(octets: float) -> str:
 def templates() -> tuple[str, ...]:
     """All templates, for whoever makes the files of translations."""
     own = [value for name, value in globals().items() if name.isupper() and isinstance(value, str)]
-    groups = [vars(group).values() for group in (STATE, STAGE, ACTION, KIND, REASON)]
+    groups = [vars(group).values() for group in (STATE, STAGE, LOCAL_STAGE, ACTION, KIND, REASON)]
     return tuple(dict.fromkeys([*own, *(text for group in groups for text in group)]))
 
 
@@ -74,6 +74,34 @@ CONNECTED = "Connected to {address} as {name} ({role})."
 LOST = "The connection to the server is lost: {what} You can go on; answers are kept here and sent later."
 TOKEN_REFUSED = "The server no longer accepts the token. Enter a new one; your answers are kept here."
 CONSENT = "The images you choose are sent to {address}. Do you agree?"
+
+# The server on this computer
+LOCAL_OFF = "No server runs on this computer."
+LOCAL_LOOKING = "Looking for a server on this computer …"
+LOCAL_NOTHING_HERE = "There is no server on this computer yet."
+LOCAL_SETTING_UP = "The server is being set up …"
+LOCAL_STARTING = "The server starts …"
+LOCAL_RUNNING = "The server runs on this computer."
+LOCAL_STOPPING = "The server ends …"
+LOCAL_STOPPED = "The server on this computer has ended."
+LOCAL_LEFT = "The server on this computer goes on: another Slicer uses it, or a training is just being saved."
+LOCAL_ENDED = "The server on this computer has ended by itself; its log says why. Nothing of yours is lost."
+LOCAL_CANCELLING = "Stopping …"
+LOCAL_CANCELLED = "Stopped. What was downloaded is kept for the next time."
+LOCAL_FAILED = "That did not work: {what}"
+LOCAL_BUSY = "One moment: the server on this computer is being looked after."
+LOCAL_NO_QUESTION = "There is nothing to agree to just now."
+LOCAL_NOT_RUNNING = "No server of this Slicer runs on this computer."
+LOCAL_DETAIL = "{stage}: {detail}"
+LOCAL_DOWNLOAD = "About {size} are downloaded ({source})."
+LOCAL_NO_DOWNLOAD = "Nothing is downloaded ({source})."
+LOCAL_ROOM = "The server takes about {size} in the folder {folder}; Slicer itself is not changed."
+LOCAL_CARD = "It will use the graphics card {name}."
+LOCAL_NO_CARD = "No suitable graphics card was found: training works, but slowly."
+LOCAL_AGREE = "Images stay on this computer. Shall it be set up?"
+LOCAL_NO_ROOM = (
+    "The server needs about {size} in {folder}, and only {free} are free. Make room, then try again."
+)
 
 # Project
 NAME_MISSING = "Give the project a name."
@@ -98,7 +126,35 @@ BUDGET_RANDOM = "Every class has its boxes. Add {n} random ones, so that the mod
 BUDGET_READY = "There are enough boxes for the start."
 BUDGET_OVER = "The start is over: the model proposes the boxes now."
 
+BOX_NOW = "Now: boxes of {voxels} voxels{mm}, {n} in each round."
+BOX_SUGGESTED = "Boxes of {voxels} voxels{mm}, {n} in each round, {cycles} rounds."
+BOX_MM = " (about {mm} mm)"
+BY = "{a} × {b} × {c}"
+PROJECT_TITLE = "{name}: {labels}"
+CASE_COUNT = "{n} image is in this project."
+CASES_COUNT = "{n} images are in this project."
+NO_CASES = "No image is in this project yet. Add some."
+NO_CASE_SHOWN = "Add an image to the project first."
+PLACED = "A box for {name} is placed."
+NO_PROJECTS = "There is no project on this server yet."
+NO_PROJECTS_ADMIN = "There is no project on this server yet. Make one below."
+PROJECTS = "Projects on this server:"
+PROFILE_QUICK = "Quick: small network, works without a graphics card"
+PROFILE_THOROUGH = "Thorough: needs a graphics card"
+PROFILE_LONG = "Longest: for a model in use"
+
 # Upload
+NO_FILES = "There is no image in the folder {folder} that the server could read."
+FILE_UNKNOWN = "The server cannot read {file}."
+FILE_KINDS = (
+    "It reads NIfTI (.nii, .nii.gz), NRRD (.nrrd), MetaImage (.mha) and a DICOM series as .zip; load anything"
+    " else in Slicer first."
+)
+FOLDER_UNREADABLE = "The folder {folder} cannot be read: {what}."
+FILE_WITHOUT_CHANNEL = (
+    "{file} does not say which of the {n} channels it is; let the names end in _0000, _0001 and so on."
+)
+CHANNELS_MISSING = "'{name}' has {found} of {n} channels, which are numbered from _0000 on."
 UPLOADING = "Sending {name} ({number} of {total}) …"
 UPLOAD_DONE = "{n} image was sent."
 UPLOADS_DONE = "{n} images were sent."
@@ -154,6 +210,9 @@ UNSENT_MARK = "not sent yet"
 DECISION_MARK = "waits for your decision"
 OPEN_HERE = "open now"
 
+# Cases
+NOT_PREDICTED = "There is no prediction of {case} yet; train once more."
+
 # Training
 NO_TRAINING = "No training goes on."
 TRAINING = "{stage}: {percent} %, {left} left."
@@ -179,6 +238,14 @@ PERHAPS = "Another round may pay: the last ones gained {gain} each, chance alone
 POINTS = "{n} Dice points"
 POINT = "{n} Dice point"
 
+# Export
+EXPORT_NO_MODEL = "There is no model yet; train first."
+EXPORT_PREPARES = "The server gathers the model and the labels …"
+EXPORT_ARRIVES = "Saving the model and the labels …"
+EXPORT_DONE = "The model and the labels are in {folder}."
+EXPORT_STOPPED = "Saving was stopped."
+EXPORT_FAILED = "The model and the labels could not be saved: {what}"
+
 STATE = SimpleNamespace(
     open="open",
     answered="answered",
@@ -198,6 +265,14 @@ STAGE = SimpleNamespace(
     evaluate="Checking the model",
     query="Choosing the next boxes",
     other="Working",
+)
+LOCAL_STAGE = SimpleNamespace(
+    python="Getting Python",
+    environment="Making room for the server",
+    download="Downloading the server",
+    install="Installing the server",
+    check="Checking the server",
+    start="Starting the server",
 )
 KIND = SimpleNamespace(
     labelled="drawn",

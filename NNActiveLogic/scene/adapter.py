@@ -10,7 +10,7 @@ import numpy as np
 import vtk
 
 from NNActiveLogic.client.arrays import VoxelArray
-from NNActiveLogic.scene import boxes, heatmap, nodes, segments, views, volumes
+from NNActiveLogic.scene import boxes, heatmap, nodes, results, segments, views, volumes
 from NNActiveLogic.scene.grid import Grid
 from NNActiveLogic.scene.reading import read_box, refuse_transform
 from NNActiveLogic.work import HeatSettings, PatchView, Reading, WorkError
@@ -35,6 +35,8 @@ class SceneAdapter:
         self._counter: segments.EditCounter | None = None
         self._settings = HeatSettings()
         self._heat: VoxelArray | None = None
+        # The next patch of a case often has the same map, and turning it into VTK's numbers takes time.
+        self._drawn: tuple[VoxelArray, Any] | None = None
         self._stale = False
         self._in_3d = False
         self._windows: dict[str, tuple[float, float]] = {}
@@ -44,6 +46,12 @@ class SceneAdapter:
     def is_open(self) -> bool:
         """Whether a patch is shown."""
         return self._view is not None and self.segmentation_node is not None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the open patch can be seen; it cannot while another case is looked at, until `centre()`."""
+        node = self.segmentation_node
+        return node is not None and bool(node.GetDisplayVisibility())
 
     @property
     def segmentation_node(self) -> Any:
@@ -120,9 +128,15 @@ class SceneAdapter:
         return self._counter.count if self._counter else 0
 
     def centre(self) -> None:
-        """Turn, centre and zoom the views to the box again."""
-        image = self.image_node
-        if self._view is not None and image is not None:
+        """Show the patch again as it was opened, after looking elsewhere; what was drawn stays."""
+        if self._view is None or not self.is_open:
+            return
+        image = volumes.image_of(self._view.case)
+        if image is not None:
+            results.back_to_work()
+            views.show_background(image)
+            self._draw_heat(self._view, self._heat)
+            self.set_heat_in_3d(self._in_3d)
             views.go_to(image, Grid.of_case(self._view.case).crop(self._view.patch.box))
 
     def close(self) -> None:
@@ -136,6 +150,7 @@ class SceneAdapter:
     def leave(self) -> None:
         """Remove all that is ours, predictions and curves too; best called before a scene is closed."""
         self.close()
+        self._drawn = None
         views.turn_back()
         for role in nodes.Role:
             nodes.remove(role)
@@ -153,6 +168,10 @@ class SceneAdapter:
                     f"The {what} has {values.shape} voxels, the box has {box.size}.",
                     "Open the patch again; if this stays, tell whoever runs the server.",
                 )
+        if view.heat is not None and Grid.of_case(view.case).offset_of(Grid.of_array(view.heat.info)) is None:
+            raise WorkError(
+                "The heat map does not have the voxels of the image.", "Tell whoever runs the server."
+            )
         if view.prefill is not None and view.prefill.size and view.prefill.max() > len(view.labels):
             raise WorkError(
                 "The prediction holds a class that the project does not have.",
@@ -169,11 +188,12 @@ class SceneAdapter:
         refuse_transform(image, "The image")
         if view.case.id in self._windows:
             volumes.set_window(image, *self._windows[view.case.id])
+        results.hide_predictions()
         views.show_background(image)
         self._view, self._stale = view, view.stale
+        boxes.show_box(grid)
         self._draw_heat(view, view.heat)
         self._edit(view, image, kept)
-        boxes.show_box(grid)
         views.go_to(image, grid)
 
     def _edit(self, view: PatchView, image: Any, kept: Any) -> None:
@@ -185,6 +205,7 @@ class SceneAdapter:
             node.SetAttribute(nodes.REVISION, str(view.patch.revision))
         else:
             node = kept
+            segments.take_up(node)
         self.resumed = kept is not None
         self._segments.Set(node)
         segments.connect_editor(node, image)
@@ -197,7 +218,9 @@ class SceneAdapter:
         elif heat is self._heat and node is not None:
             heatmap.style(node, self._settings, _names(view), self._stale)
         else:
-            heatmap.show_heat(heat, self._settings, _names(view), self._stale)
+            known = self._drawn[1] if self._drawn is not None and self._drawn[0] is heat else None
+            node = heatmap.show_heat(heat, self._settings, _names(view), self._stale, known)
+            self._drawn = heat, node.GetImageData()
             if self._in_3d:
                 heatmap.show_in_3d(True, self._settings, _names(view))
         self._heat = heat

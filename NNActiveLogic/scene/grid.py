@@ -69,7 +69,7 @@ class Grid:
         """The grid of a volume node, without the transform that it may be under."""
         matrix = vtk.vtkMatrix4x4()
         volume.GetIJKToRASMatrix(matrix)
-        return cls(_shape(volume.GetImageData()), _array(matrix))
+        return cls(_shape(volume.GetImageData()), as_array(matrix))
 
     @classmethod
     def of_image(cls, image: Any) -> Grid:
@@ -77,7 +77,7 @@ class Grid:
         matrix = vtk.vtkMatrix4x4()
         image.GetImageToWorldMatrix(matrix)
         first = image.GetExtent()[::2]
-        return cls((1, 1, 1), _array(matrix)).crop(Box((first[2], first[1], first[0]), _shape(image)))
+        return cls((1, 1, 1), as_array(matrix)).crop(Box((first[2], first[1], first[0]), _shape(image)))
 
     def crop(self, box: Box) -> Grid:
         """The grid of a box in this one."""
@@ -116,9 +116,21 @@ class Grid:
     def centre_to_ras(self) -> np.ndarray:
         """4x4: from mm along i, j, k, counted from the middle, to RAS; for a box that is drawn."""
         made = np.eye(4)
-        made[:3, :3] = self.ijk_to_ras[:3, :3] / self.spacing[::-1]
+        made[:3, :3] = self.axes[:, ::-1]
         made[:3, 3] = self.centre_ras
         return made
+
+    @property
+    def axes(self) -> np.ndarray:
+        """3x3: its columns are the unit vectors (RAS) of the axes z, y, x."""
+        unit: np.ndarray = self.ijk_to_ras[:3, :3] / self.spacing[::-1]
+        return unit[:, ::-1]
+
+    @property
+    def ijk_to_lps(self) -> np.ndarray:
+        """4x4; takes the centre of voxel (i, j, k) to mm, LPS, as in files."""
+        turned: np.ndarray = _FLIP @ self.ijk_to_ras
+        return turned
 
     def offset_of(self, other: Grid) -> Index3 | None:
         """Where another grid begins in this one, in whole voxels (z, y, x); None when their voxels differ.
@@ -190,5 +202,6 @@ def _shape(image: Any) -> Index3:
     return z, y, x
 
 
-def _array(matrix: Any) -> np.ndarray:
+def as_array(matrix: Any) -> np.ndarray:
+    """VTK's 4x4 matrix as an array."""
     return np.array([[matrix.GetElement(row, column) for column in range(4)] for row in range(4)])

@@ -24,10 +24,13 @@ FRESH = ("Inferno", "Iron")
 STALE = ("Grey",)
 _RENDERING = "vtkMRMLGPURayCastVolumeRenderingDisplayNode"
 _CLASS = re.compile(r"class-(\d+)")
-_TITLES = {"predictive_entropy": "Uncertainty", "mutual_information": "Model disagreement"}
+_TITLES = {"predictive_entropy": ("Uncertainty",), "mutual_information": ("Model", "disagreement")}
+"""Lines, as a wide legend would cover the box."""
 
 
-def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], stale: bool) -> Any:
+def show_heat(
+    heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], stale: bool, voxels: Any = None
+) -> Any:
     """Make or fill the heat map's volume and draw it as the settings say.
 
     Args:
@@ -35,6 +38,7 @@ def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], 
         settings: how it is drawn.
         names: of the classes; the first has value 1.
         stale: it comes from an older model than the newest.
+        voxels: the image data that an earlier volume had for the same map; None to make it.
     """
     node = nodes.find(nodes.Role.HEAT)
     if node is None:
@@ -42,7 +46,11 @@ def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], 
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().AutoWindowLevelOff()
-    volumes.fill(node, Grid.of_array(heat.info), heat.values)
+    if voxels is None:
+        volumes.fill(node, Grid.of_array(heat.info), heat.values)
+    else:
+        node.SetIJKToRASMatrix(Grid.of_array(heat.info).matrix())
+        node.SetAndObserveImageData(voxels)
     style(node, settings, names, stale)
     return node
 
@@ -58,11 +66,27 @@ def style(node: Any, settings: HeatSettings, names: tuple[str, ...], stale: bool
     display.ApplyThresholdOn()
     display.SetAndObserveColorNodeID(table_id(*(STALE if stale else FRESH)))
     node.SetName(f"NNActive heat map{' (older model)' if stale else ''}")
-    _in_slices(node, settings.opacity if settings.visible else 0.0)
+    put_on(node, settings.opacity if settings.visible else 0.0)
     _legend(node, _title(settings.measure, names), settings.visible, stale)
     for rendering in nodes.find_all(nodes.Role.RENDERING):
         if rendering.IsA("vtkMRMLVolumePropertyNode"):
             _render_as(rendering.GetVolumeProperty(), display, settings.threshold, top)
+
+
+def put_on(node: Any, opacity: float | None = None) -> None:
+    """The heat map over the image in every slice view; None leaves the opacity as it is."""
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+        composite.SetForegroundVolumeID(node.GetID())
+        if opacity is not None:
+            composite.SetForegroundOpacity(opacity)
+
+
+def hide_legend() -> None:
+    """No legend while the heat map is not shown; `style` brings it back."""
+    node = nodes.find(nodes.Role.HEAT)
+    legend = node and slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
+    if legend is not None:
+        legend.SetVisibility(False)
 
 
 def remove_heat() -> None:
@@ -72,7 +96,10 @@ def remove_heat() -> None:
 
 
 def show_in_3d(visible: bool, settings: HeatSettings, names: tuple[str, ...]) -> None:
-    """Draw the heat map in the 3D view, or no longer; it costs graphics memory, so it is off at first."""
+    """Draw the heat map of the box in the 3D view, or no longer.
+
+    It costs graphics memory, so it is off at first.
+    """
     nodes.remove(nodes.Role.RENDERING)
     volume = nodes.find(nodes.Role.HEAT)
     if not visible or volume is None:
@@ -84,6 +111,11 @@ def show_in_3d(visible: bool, settings: HeatSettings, names: tuple[str, ...]) ->
     display.SetAndObserveVolumePropertyNodeID(prop.GetID())
     top = math.log(len(names) + 1)
     _render_as(prop.GetVolumeProperty(), volume.GetDisplayNode(), settings.threshold, top)
+    box = nodes.find(nodes.Role.BOX)
+    if box is not None:
+        # The whole map would hide the box: an image is uncertain in many places.
+        display.SetAndObserveROINodeID(box.GetID())
+        display.SetCroppingEnabled(True)
     volume.AddAndObserveDisplayNodeID(display.GetID())
     display.SetVisibility(True)
 
@@ -106,7 +138,7 @@ def _render_as(prop: Any, display: Any, threshold: float, top: float) -> None:
     prop.ShadeOff()
 
 
-def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
+def _legend(node: Any, title: tuple[str, ...], visible: bool, stale: bool) -> None:
     logic = slicer.modules.colors.logic()
     legend = logic.GetColorLegendDisplayNode(node)
     if legend is None:
@@ -119,20 +151,14 @@ def _legend(node: Any, title: str, visible: bool, stale: bool) -> None:
         legend.SetLabelFormat("%.2f")
         legend.SetNumberOfLabels(4)
     legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())
-    legend.SetTitleText(f"{title} [nats]{chr(10) + 'older model' if stale else ''}")
+    legend.SetTitleText("\n".join([*title, "[nats]", *(["older model"] if stale else [])]))
     legend.SetVisibility(visible)
     # A legend does not hear that its volume came into a view unless a person chose it there.
     legend.Modified()
 
 
-def _title(measure: str, names: tuple[str, ...]) -> str:
+def _title(measure: str, names: tuple[str, ...]) -> tuple[str, ...]:
     found = _CLASS.fullmatch(measure)
     if found and 1 <= int(found[1]) <= len(names):
-        return f"Uncertainty, {names[int(found[1]) - 1]}"
-    return _TITLES.get(measure, measure)
-
-
-def _in_slices(node: Any, opacity: float) -> None:
-    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
-        composite.SetForegroundVolumeID(node.GetID())
-        composite.SetForegroundOpacity(opacity)
+        return "Uncertainty", names[int(found[1]) - 1]
+    return _TITLES.get(measure, (measure,))

@@ -27,6 +27,9 @@ class Role(StrEnum):
     EDITOR = "editor"
     PREDICTION = "prediction"
     CURVES = "curves"
+    SHOWN = "shown"
+    POINT = "point"
+    ROUGH = "rough"
 
 
 def create(class_name: str, name: str, role: Role, *, saved: bool = False, hidden: bool = False) -> Any:

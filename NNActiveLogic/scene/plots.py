@@ -32,12 +32,15 @@ def show_curves(statistics: Statistics, labels: Sequence[Label], against: Agains
     """
     remove_curves()
     table = nodes.create("vtkMRMLTableNode", "NNActive learning curve", nodes.Role.CURVES, hidden=True)
-    columns = {name: [float(getattr(cycle, name)) for cycle in statistics.cycles] for name in _X_TITLES}
-    columns["Mean"] = [_number(cycle.mean_dice) for cycle in statistics.cycles]
+    cycles = statistics.cycles
+    if len(cycles) == 1:
+        cycles = (*cycles, *cycles)  # VTK reports an error for a line of one point each time it draws
+    columns = {name: [float(getattr(cycle, name)) for cycle in cycles] for name in _X_TITLES}
+    columns["Mean"] = [_number(cycle.mean_dice) for cycle in cycles]
     drawn = {"Mean": _MEAN}
     for value, label in enumerate(labels, 1):
         name = label.name if label.name not in columns else f"{label.name} (class)"
-        columns[name] = [_dice(cycle, label.name) for cycle in statistics.cycles]
+        columns[name] = [_dice(cycle, label.name) for cycle in cycles]
         drawn[name] = class_colour(label, value)
     for name, numbers in columns.items():
         table.AddColumn(_column(name, numbers))
@@ -55,6 +58,25 @@ def show_curves(statistics: Statistics, labels: Sequence[Label], against: Agains
 def remove_curves() -> None:
     """Take table, series and chart out of the scene."""
     nodes.remove(nodes.Role.CURVES)
+
+
+def show_in_views(chart: Any) -> int | None:
+    """Give the chart a place among the views; returns the layout there was before, None without layouts."""
+    layout = _layout()
+    before = None if layout is None else int(layout.GetViewArrangement())
+    slicer.modules.plots.logic().ShowChartInLayout(chart)
+    return before
+
+
+def back_to(layout: int | None) -> None:
+    """The layout there was before a chart was shown."""
+    node = _layout()
+    if node is not None and layout is not None:
+        node.SetViewArrangement(layout)
+
+
+def _layout() -> Any:
+    return next(iter(nodes.of_class("vtkMRMLLayoutNode")), None)
 
 
 def _series(table: Any, name: str, against: Against, colour: Colour) -> Any:

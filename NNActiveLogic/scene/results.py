@@ -1,4 +1,4 @@
-"""A model's whole prediction of a case, shown as a segmentation that is for looking only."""
+"""Whole cases and a model's predictions of them, for looking only, beside the work on a patch."""
 
 from __future__ import annotations
 
@@ -10,10 +10,35 @@ import slicer
 
 from NNActiveLogic.client.arrays import VoxelArray
 from NNActiveLogic.client.values import Box, Case, Label
-from NNActiveLogic.scene import nodes, views, volumes
+from NNActiveLogic.scene import heatmap, nodes, views, volumes
 from NNActiveLogic.scene.colours import class_colour
 from NNActiveLogic.scene.grid import Grid, oriented_image
 from NNActiveLogic.work import WorkError
+
+_MARGIN = 1.05
+"""Field of view by the image's longest edge in the plane."""
+
+
+def show_case(case: Case, image: VoxelArray) -> Any:
+    """A whole case in the views, to look at; the volume node.
+
+    A patch that is open stays as it is: when it is of another case, it is hidden until the adapter's
+    `centre()`.
+
+    Raises:
+        WorkError: the voxels have another shape than the case.
+    """
+    volume = volumes.show_image(case, image, role=nodes.Role.SHOWN)
+    work = nodes.find(nodes.Role.IMAGE)
+    if volume is not work:
+        _show_patch(False)
+        hide_predictions(case)
+    views.show_background(volume)
+    heat = nodes.find(nodes.Role.HEAT)
+    if volume is work and heat is not None:
+        heatmap.put_on(heat)
+    views.go_to(volume, Grid.of_case(case), _MARGIN)
+    return volume
 
 
 def show_prediction(
@@ -25,26 +50,25 @@ def show_prediction(
         case: whose grid the prediction has.
         labels: classes; the first has value 1.
         prediction: label values (z, y, x), of the whole image or a box in it.
-        image: channel 0 of the case, shown behind it; None leaves the views as they are.
+        image: channel 0 of the case, shown behind it as by `show_case`; None leaves the views as they are.
 
     Raises:
-        WorkError: values that are no class.
+        WorkError: values that are no class, or an image of another shape.
     """
     values = prediction.values
     if values.size and values.max() > len(labels):
         raise WorkError(
             "The prediction holds a class that the project does not have.", "Tell whoever runs the server."
         )
+    volume = None if image is None else show_case(case, image)
     nodes.remove(nodes.Role.PREDICTION)
     model = f" by model {prediction.info.model}" if prediction.info.model else ""
     name = f"Prediction of {case.name}{model}"
     node = nodes.create("vtkMRMLSegmentationNode", name, nodes.Role.PREDICTION, saved=True)
     node.SetAttribute(nodes.CASE, case.id)
     node.CreateDefaultDisplayNodes()
-    if image is not None:
-        volume = volumes.show_image(case, image)
+    if volume is not None:
         node.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-        views.show_background(volume)
     box = _content(values, prediction.info.start)
     inner = tuple(
         slice(at - first, at - first + size)
@@ -56,9 +80,31 @@ def show_prediction(
     return node
 
 
+def hide_predictions(besides: Case | None = None) -> None:
+    """Hide predictions of other cases, or all: a box is drawn by what the image shows."""
+    for node in nodes.find_all(nodes.Role.PREDICTION):
+        if besides is None or node.GetAttribute(nodes.CASE) != besides.id:
+            node.SetDisplayVisibility(False)
+
+
 def remove_prediction() -> None:
     """Take the prediction out of the scene."""
     nodes.remove(nodes.Role.PREDICTION)
+
+
+def back_to_work() -> None:
+    """Show the open patch again, and no prediction."""
+    _show_patch(True)
+    hide_predictions()
+
+
+def _show_patch(visible: bool) -> None:
+    for role in (nodes.Role.SEGMENTS, nodes.Role.BOX):
+        for node in nodes.find_all(role):
+            node.SetDisplayVisibility(visible)
+    if not visible:
+        nodes.remove(nodes.Role.RENDERING)
+        heatmap.hide_legend()
 
 
 def _segment(label: Label, value: int, shared: Any) -> Any:

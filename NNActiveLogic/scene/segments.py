@@ -88,6 +88,16 @@ def connect_editor(segmentation_node: Any, image: Any) -> Any:
     return editor
 
 
+def take_up(segmentation_node: Any) -> None:
+    """Go on in a segmentation that came with a loaded scene; others of ours go."""
+    for other in nodes.find_all(nodes.Role.SEGMENTS):
+        if other is not segmentation_node:
+            nodes.remove_node(other)
+    segmentation_node.CreateDefaultDisplayNodes()
+    segmentation_node.SetDisplayVisibility(True)
+    _hide_box(segmentation_node)
+
+
 def segment_ids(segmentation_node: Any, tag: str) -> list[str]:
     """IDs of the segments with a tag of ours; a copied segment has its tag too."""
     return [identity for identity, found in tags(segmentation_node) if found == tag]
@@ -172,13 +182,18 @@ def _describe(segment: Any, label: Label) -> None:
 def _style(node: Any) -> None:
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetOpacity2DFill(0.35)
+    display.SetOpacity2DFill(0.2)  # the heat map lies under it
     display.SetOpacity2DOutline(1.0)
     display.SetSliceIntersectionThickness(2)
     display.SetPreferredDisplayRepresentationName2D(
         slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     )
-    display.SetSegmentVisibility(_first(node, BOX), False)
+    _hide_box(node)
+
+
+def _hide_box(node: Any) -> None:
+    """Painting overwrites what is visible, so a visible box would be eaten."""
+    node.GetDisplayNode().SetSegmentVisibility(_first(node, BOX), False)
 
 
 def _first(node: Any, tag: str) -> str:

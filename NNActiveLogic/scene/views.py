@@ -25,6 +25,14 @@ def show_background(image: Any) -> None:
         composite.SetLabelVolumeID(None)
 
 
+def background() -> Any:
+    """The volume in the slice views; None when they are empty."""
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+        if composite.GetBackgroundVolumeID():
+            return composite.GetScene().GetNodeByID(composite.GetBackgroundVolumeID())
+    return None
+
+
 def go_to(image: Any, box: Grid, context: float = CONTEXT) -> None:
     """Turn, centre and zoom every view.
 
@@ -112,3 +120,9 @@ def _look_at(node: Any, box: Grid) -> None:
     node.SetFocalPoint(*box.centre_ras)
     node.SetPosition(*(box.centre_ras + distance * away))
     node.ResetClippingRange()
+
+
+def stamp() -> int:
+    """A number that changes whenever a view is scrolled, moved, turned or zoomed."""
+    watched = [*nodes.of_class("vtkMRMLSliceNode"), *nodes.of_class("vtkMRMLCameraNode")]
+    return max((int(node.GetMTime()) for node in watched), default=0)

@@ -19,27 +19,47 @@ _SAMPLE = 200_000
 """Voxels that are looked at for it: a large CT would take a quarter of a second."""
 
 
-def show_image(case: Case, image: VoxelArray, focus: Box | None = None) -> Any:
-    """The volume node of a case; made unless it is there already, and then the one of another case goes.
+def show_image(
+    case: Case, image: VoxelArray, focus: Box | None = None, role: nodes.Role = nodes.Role.IMAGE
+) -> Any:
+    """The volume node of a case; made unless it is there already, and then the role's other one goes.
 
     Args:
         case: whose grid the image has.
         image: channel 0 of the whole case.
         focus: where grey values should tell tissues apart at first; None for the whole image.
+        role: `IMAGE` for the work on a patch, `SHOWN` for looking at a case beside it.
 
     Raises:
         WorkError: the voxels have another shape than the case.
     """
-    found = image_of(case)
-    if found is not None:
-        return found
+    node = image_of(case)
+    if node is None:
+        node = _made(case, image, focus, role)
+    elif role == nodes.Role.IMAGE:
+        node.SetAttribute(nodes.ROLE, role.value)
+    for other in nodes.find_all(role):
+        if other is not node:
+            nodes.remove_node(other)
+    return node
+
+
+def image_of(case: Case) -> Any:
+    """The volume node of a case, with the case's grid; None when it is not in the scene."""
+    for node in (*nodes.find_all(nodes.Role.IMAGE), *nodes.find_all(nodes.Role.SHOWN)):
+        if node.GetAttribute(nodes.CASE) == case.id and Grid.of_volume(node).is_same(Grid.of_case(case)):
+            return node
+    return None
+
+
+def _made(case: Case, image: VoxelArray, focus: Box | None, role: nodes.Role) -> Any:
     if image.values.shape != case.shape:
         raise WorkError(
             f"The image of {case.name} has {image.values.shape} voxels, {case.shape} were expected.",
             "Open the patch again; if this stays, tell whoever runs the server.",
         )
-    nodes.remove(nodes.Role.IMAGE)
-    node = nodes.create("vtkMRMLScalarVolumeNode", case.name, nodes.Role.IMAGE, saved=True)
+    nodes.remove(role)  # before the next one takes its memory
+    node = nodes.create("vtkMRMLScalarVolumeNode", case.name, role, saved=True)
     node.SetAttribute(nodes.CASE, case.id)
     node.CreateDefaultDisplayNodes()
     node.GetDisplayNode().AutoWindowLevelOff()
@@ -48,14 +68,6 @@ def show_image(case: Case, image: VoxelArray, focus: Box | None = None) -> Any:
     low, high = _window(image.values if focus is None else image.values[focus.slices])
     set_window(node, low, high)
     return node
-
-
-def image_of(case: Case) -> Any:
-    """The volume node of a case, with the case's grid; None when it is not in the scene."""
-    for node in nodes.find_all(nodes.Role.IMAGE):
-        if node.GetAttribute(nodes.CASE) == case.id and Grid.of_volume(node).is_same(Grid.of_case(case)):
-            return node
-    return None
 
 
 def fill(node: Any, grid: Grid, values: np.ndarray) -> None:

@@ -27,11 +27,13 @@ LOGICS = {
     "plots": ("Plots", "vtkSlicerPlotsLogic"),
     "tables": ("Tables", "vtkSlicerTablesLogic"),
     "colors": ("Colors", "vtkSlicerColorLogic"),
+    "sequences": ("Sequences", "vtkSlicerSequencesLogic"),
 }
 _KNOWN_COMPLAINTS = (
     "Share directory *NOT* set",  # presets of volume rendering are files of the application
     "Failed to load presets",
     "ColorTableNodeFileGenericColors.txt can't be found",  # a file of the application, too
+    "invalid orientation preset name: Reformat",  # said of every scene with turned slice views that is read
     "required texture size of 16777216",  # software rendering has smaller tables
 )
 
@@ -74,6 +76,7 @@ def start() -> Bench:
     atexit.register(shutil.rmtree, home, ignore_errors=True)
     logic.SetHomeDirectory(home)
     logic.SetShareDirectory("share")
+    _set_cache(scene, Path(home) / "cache")
     logic.SetSliceLogics(vtk.vtkCollection())
     logic.SetViewLogics(vtk.vtkCollection())
     slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(scene, True)
@@ -82,6 +85,16 @@ def start() -> Bench:
     logic.GetColorLogic().SetMRMLScene(scene)
     logic.GetColorLogic().AddDefaultColorNodes()
     return Bench(scene, logic, messages)
+
+
+def _set_cache(scene: Any, folder: Path) -> None:
+    """Where a bundle (.mrb) is unpacked while it is read."""
+    folder.mkdir()
+    cache, manager = slicer.vtkCacheManager(), slicer.vtkDataIOManager()
+    cache.SetRemoteCacheDirectory(str(folder))
+    manager.SetCacheManager(cache)
+    scene.SetCacheManager(cache)
+    scene.SetDataIOManager(manager)
 
 
 def _listen() -> list[str]:

@@ -10,6 +10,8 @@ from typing import Any
 found: list[BaseException] = []
 _HARMLESS = (
     "propagateSizeHints",
+    "This plugin does not support raise()",  # said of menus
+    "This plugin does not support grabbing the keyboard",
     "Error calling Python override",
     "QFontDatabase: Cannot find font directory",
 )

@@ -13,7 +13,7 @@ from harness.qt_standin import behaves_as
 from harness.qt_widgets import Widget, emit, parent_of
 
 
-class _InScene:
+class InScene:
     """setMRMLScene() and its signal."""
 
     _scene: Any = None
@@ -29,7 +29,7 @@ class _InScene:
 
 
 @behaves_as("qMRMLWidget")
-class MRMLWidget(_InScene):
+class MRMLWidget(InScene):
     """The root of most panels; hands the scene on through its signal."""
 
 
@@ -37,7 +37,7 @@ class MRMLWidget(_InScene):
 class SlicerWidget:
     """As qMRMLWidget; it does not tell the scene."""
 
-    setMRMLScene = _InScene.setMRMLScene
+    setMRMLScene = InScene.setMRMLScene
     _scene: Any = None
 
 
@@ -70,7 +70,7 @@ class NodeComboBox:
     def setMRMLScene(self, scene: Any) -> None:
         if scene is self._scene:
             return
-        _stop(self._observed)
+        stop_observing(self._observed)
         self._scene = scene
         Widget.setEnabled(self, scene is not None)
         self._current = ""
@@ -96,7 +96,7 @@ class NodeComboBox:
         for event in (scene.NodeRemovedEvent, scene.EndBatchProcessEvent, scene.EndCloseEvent):
             observed.append((scene, scene.AddObserver(event, observer(added=False))))
         observed.append((scene, scene.AddObserver(scene.NodeAddedEvent, observer(added=True))))
-        self.connect("destroyed()", lambda: _stop(observed))
+        self.connect("destroyed()", lambda: stop_observing(observed))
 
     def _node_event(self, added: Any) -> None:
         if added is None:
@@ -210,7 +210,7 @@ class NodeComboBox:
             self._scene.RemoveNode(self.currentNode())
 
 
-def _stop(observed: list[tuple[Any, int]]) -> None:
+def stop_observing(observed: list[tuple[Any, int]]) -> None:
     for scene, tag in observed:
         scene.RemoveObserver(tag)
     observed.clear()
@@ -219,37 +219,3 @@ def _stop(observed: list[tuple[Any, int]]) -> None:
 def segment_ids(node: Any) -> list[str]:
     """The ids of a segmentation's segments in order."""
     return list(node.GetSegmentation().GetSegmentIDs()) if node is not None else []
-
-
-@behaves_as("qMRMLSegmentsTableView")
-class SegmentsTableView(_InScene):
-    """A list of the segments' names."""
-
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(parent_of(arguments))
-        self._node: Any = None
-        self._table = QtWidgets.QTableWidget(0, 1, self)
-        QtWidgets.QVBoxLayout(self).addWidget(self._table)
-
-    def setSegmentationNode(self, node: Any) -> None:
-        self._node = node
-        names = [node.GetSegmentation().GetSegment(id_).GetName() for id_ in segment_ids(node)]
-        self._table.setRowCount(len(names))
-        for row, name in enumerate(names):
-            self._table.setItem(row, 0, QtWidgets.QTableWidgetItem(name))
-
-    def segmentationNode(self) -> Any:
-        return self._node
-
-    def displayedSegmentIDs(self) -> list[str]:
-        return segment_ids(self._node)
-
-    def selectedSegmentIDs(self) -> list[str]:
-        rows = {index.row() for index in self._table.selectedIndexes()}
-        return [id_ for row, id_ in enumerate(segment_ids(self._node)) if row in rows]
-
-    def setSelectedSegmentIDs(self, ids: list[str]) -> None:
-        self._table.clearSelection()
-        for row, id_ in enumerate(segment_ids(self._node)):
-            if id_ in ids:
-                self._table.selectRow(row)

@@ -16,7 +16,8 @@ from typing import Any
 
 from PySide6.QtCore import QObject, SignalInstance
 
-from harness import qt_signals
+from harness import qt_meta, qt_signals
+from harness.qt_meta import qt_class
 from harness.qt_table import RefusedError, api
 
 raw = QObject.__getattribute__
@@ -29,6 +30,7 @@ _special: dict[str, Callable[[QObject], Any]] = {
     "connect": lambda obj: lambda *a: qt_signals.connect(obj, *a),
     "disconnect": lambda obj: lambda *a: qt_signals.disconnect(obj, *a),
     "className": lambda obj: lambda: type(obj).__name__,
+    "metaObject": lambda obj: lambda: qt_meta.meta_object(type(obj)),
     "name": lambda obj: raw(obj, "objectName")(),
 }
 
@@ -45,28 +47,19 @@ def is_wrapper(kind: type) -> bool:
 
 
 @cache
-def _qt_class(kind: type) -> type:
-    """The nearest class of Qt; stand-ins and Python classes in between bring their own properties."""
-    return next(c for c in kind.__mro__ if c.__module__.startswith("PySide6."))
-
-
-@cache
 def qt_properties(kind: type) -> dict[str, tuple[bool, Callable[..., Any] | None, Callable[..., Any] | None]]:
     """Name -> (writable, C++ getter of the same name, C++ setter) of a Qt class and its bases."""
     found = {}
-    meta = kind.staticMetaObject  # type: ignore[attr-defined]
-    for index in range(meta.propertyCount()):
-        property_ = meta.property(index)
-        name = property_.name()
+    for name, writable in qt_meta.writable_properties(kind).items():
         getter = getattr(kind, name, None)
         setter = getattr(kind, f"set{name[0].upper()}{name[1:]}", None)
-        found[name] = (property_.isWritable(), getter if callable(getter) else None, setter)
+        found[name] = (writable, getter if callable(getter) else None, setter)
     return found
 
 
 def _in_python(kind: type, name: str) -> bool:
     """Defined by a class above Qt's: by the module itself or by a stand-in."""
-    qt = _qt_class(kind)
+    qt = qt_class(kind)
     for one in kind.__mro__:
         if one is qt:
             return False
@@ -84,7 +77,7 @@ def _get(self: QObject, name: str) -> Any:
         return qt_signals.BoundSignal(self, name) if isinstance(value, SignalInstance) else value
     if name in _special:
         return _special[name](self)
-    found = qt_properties(_qt_class(kind)).get(name)
+    found = qt_properties(qt_class(kind)).get(name)
     if found is not None:
         return _read(self, name, found[1])
     return _other(self, name)
@@ -133,7 +126,7 @@ def _set(self: QObject, name: str, value: Any) -> None:
         raw_set(self, name, value)
     elif name == "name":
         raw(self, "setObjectName")(value)
-    elif (found := qt_properties(_qt_class(kind)).get(name)) is not None:
+    elif (found := qt_properties(qt_class(kind)).get(name)) is not None:
         _write(self, name, value, writable=found[0], setter=found[2])
     elif name in _dynamic(self):
         raw(self, "setProperty")(name, value)
@@ -142,7 +135,7 @@ def _set(self: QObject, name: str, value: Any) -> None:
     elif not loading:
         raise RefusedError(
             f"{_why_missing(kind, name)}; new attributes on C++ objects are not allowed"
-            if not hasattr(_qt_class(kind), name)
+            if not hasattr(qt_class(kind), name)
             else f"{kind.__name__}.{name} is a method or signal and cannot be set"
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import slicer
-from PySide6 import QtGui, QtWidgets
+from PySide6 import QtCore, QtGui, QtWidgets
 
 from harness.mrml_painter import Painter
 from harness.qt_mrml_widgets import MRMLWidget, segment_ids
@@ -16,6 +16,7 @@ EFFECTS = (
     "Threshold", "Paint", "Draw", "Erase", "Level tracing", "Grow from seeds", "Fill between slices",
     "Margin", "Hollow", "Smoothing", "Scissors", "Islands", "Logical operators", "Mask volume",
 )  # fmt: skip
+_LIST_HEIGHT = 120
 VOLUME_EFFECTS = ("Threshold", "Level tracing", "Grow from seeds", "Mask volume")
 
 
@@ -102,6 +103,7 @@ class SegmentEditor(MRMLWidget):
         self._logic.SetSegmentationHistory(self._history)
         self._shortcuts: list[Any] = []
         self._observing_views = False
+        self._filling = False
         self._build()
 
     def _build(self) -> None:
@@ -109,8 +111,10 @@ class SegmentEditor(MRMLWidget):
         Widget.setSizePolicy(self, policy.Preferred, policy.Maximum)
         column = QtWidgets.QVBoxLayout(self)
         column.setContentsMargins(0, 0, 0, 0)
-        self._list = QtWidgets.QListWidget(self)
-        self._list.setMaximumHeight(90)
+        self._list = standin("qMRMLSegmentsTableView")(self)
+        QtCore.QObject.setObjectName(self._list, "SegmentsTableView")
+        self._list.selectionMode = QtWidgets.QAbstractItemView.SelectionMode.SingleSelection.value
+        Widget.setFixedHeight(self._list, _LIST_HEIGHT)
         column.addWidget(self._list)
         grid = QtWidgets.QGridLayout()
         column.addLayout(grid)
@@ -124,7 +128,7 @@ class SegmentEditor(MRMLWidget):
             )
             self._buttons[name] = button
         self._grid = grid
-        self._list.connect("currentRowChanged(int)", self._row_chosen)
+        self._list.connect("selectionChanged(QItemSelection,QItemSelection)", self._row_chosen)
         self._show()
 
     def _show(self) -> None:
@@ -138,21 +142,18 @@ class SegmentEditor(MRMLWidget):
             if name in shown:
                 place = shown.index(name)
                 self._grid.addWidget(button, place // 4, place % 4)
-        self._list.blockSignals(True)
-        self._list.clear()
-        segmentation, ids = self._segmentation(), segment_ids(self._segmentation())
-        for id_ in ids:
-            self._list.addItem(segmentation.GetSegmentation().GetSegment(id_).GetName())
-        current = self.currentSegmentID()
-        self._list.setCurrentRow(ids.index(current) if current in ids else -1)
-        self._list.blockSignals(False)
+        self._filling = True
+        if self._list.segmentationNode() is not self._segmentation():
+            self._list.setSegmentationNode(self._segmentation())
+        self._list.setSelectedSegmentIDs([self.currentSegmentID()])
+        self._filling = False
 
     _readOnly_changed = _unorderedEffectsVisible_changed = lambda self, _value: self._show()
 
-    def _row_chosen(self, row: int) -> None:
-        ids = segment_ids(self._segmentation())
-        if 0 <= row < len(ids):
-            self.setCurrentSegmentID(ids[row])
+    def _row_chosen(self) -> None:
+        chosen = self._list.selectedSegmentIDs()
+        if chosen and not self._filling:
+            self.setCurrentSegmentID(chosen[0])
 
     def _maximumNumberOfUndoStates_changed(self, count: int) -> None:
         self._history.SetMaximumNumberOfStates(count)

@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 import shiboken6
-from PySide6.QtCore import QByteArray, QMetaMethod, QMetaObject, QObject, SignalInstance
+from PySide6.QtCore import QObject, SignalInstance
 
+from harness.qt_meta import normalized, signals_named
 from harness.qt_table import RefusedError, Signature, api
 
 SEVERAL_IN_QT5 = {
@@ -31,11 +32,6 @@ _connections: dict[tuple[int, str], list[tuple[Callable[..., Any], Callable[...,
 _watched: set[int] = set()
 
 
-def normalized(signature: str) -> str:
-    """Without spaces, const and &, as Qt compares signatures."""
-    return bytes(QMetaObject.normalizedSignature(signature).data()).decode()
-
-
 def types_of(signature: str) -> tuple[str, ...]:
     """The argument types of a normalized signature."""
     return Signature.parse(signature).types
@@ -45,17 +41,6 @@ def table_signals(kind: type, name: str) -> list[Signature]:
     """The signals of that name which a stand-in declares, from the class and its bases."""
     chain = [c for c in kind.__mro__ if "_api" in vars(c)]
     return api(chain[0].__name__).all_signals(name) if chain else []
-
-
-def qt_signatures(obj: QObject, name: str) -> list[str]:
-    """The signatures of the signal in Qt's metaobject, longest first for one with a default argument."""
-    meta = obj.metaObject()
-    methods = [meta.method(i) for i in range(meta.methodCount())]
-    return [
-        bytes(QByteArray(m.methodSignature()).data()).decode()
-        for m in methods
-        if m.methodType() == QMetaMethod.MethodType.Signal and bytes(m.name().data()).decode() == name
-    ]
 
 
 def carrier_name(signal: Signature) -> str:
@@ -71,10 +56,10 @@ def instance(obj: QObject, signature: str) -> tuple[SignalInstance, int]:
     for signal in table_signals(type(obj), name):
         if signal.matches(types):
             return raw_attribute(obj, carrier_name(signal)), len(types)
-    if text in qt_signatures(obj, name):
+    if text in signals_named(obj, name):
         found = raw_attribute(obj, name)
         return _overload(found, types), len(types)
-    known = [str(s) for s in table_signals(type(obj), name)] + qt_signatures(obj, name)
+    known = [str(s) for s in table_signals(type(obj), name)] + signals_named(obj, name)
     hint = f"; there is {', '.join(known)}" if known else ""
     raise RefusedError(f"signal '{signature}' does not exist on {type(obj).__name__}{hint}")
 
@@ -163,7 +148,7 @@ class BoundSignal:
         if table:
             found = [f"{s.name}({','.join(s.types)})" for s in table]
         else:
-            found = [normalized(text) for text in qt_signatures(self._obj, self._name)]
+            found = [normalized(text) for text in signals_named(self._obj, self._name)]
             longest = max(found, key=len)
             # clicked() is clicked(bool) with its default: one signal
             found = [text for text in found if types_of(text) != types_of(longest)[: len(types_of(text))]] + [

@@ -25,6 +25,7 @@ _ABSTRACT = {"QAbstractButton": "QPushButton", "QVTKOpenGLNativeWidget": "QWidge
 _NUMBERS: dict[str, Any] = {"bool": False, "int": 0, "double": 0.0, "float": 0.0, "QString": ""}
 _SIGNAL_TYPES = {"bool": bool, "int": int, "double": float, "float": float, "QString": str}
 _behaviours: dict[str, type] = {}
+_made: set[str] = set()
 
 
 def behaves_as(name: str) -> Callable[[Behaviour], Behaviour]:
@@ -41,6 +42,8 @@ def behaves_as(name: str) -> Callable[[Behaviour], Behaviour]:
         }
         if foreign:
             raise RefusedError(f"the behaviour of {name} has names the real class lacks: {sorted(foreign)}")
+        if name in _made:
+            raise RuntimeError(f"{name} was made without this behaviour; import it in qt_start.application()")
         _behaviours[name] = behaviour
         return behaviour
 
@@ -60,6 +63,7 @@ def calls_of(widget: Any) -> list[tuple[str, tuple[Any, ...]]]:
 @cache
 def standin(name: str) -> type:
     """The class that stands for ctk's or Slicer's class of this name."""
+    _made.add(name)
     found = api(name)
     base = _base(found)
     made = type(base)(name, (base,), {"_api": found, "__module__": _module_of(name), **_members(found)})

@@ -14,7 +14,7 @@ ENVIRONMENT = {
     "QT_ENABLE_HIGHDPI_SCALING": "0",
     "VTK_DEFAULT_OPENGL_WINDOW": "vtkEGLRenderWindow",
 }
-PACKAGES = "libegl1 libxkbcommon0 libdbus-1-3 fontconfig fonts-dejavu-core"
+HELP = "`make system` installs or names what is missing"
 
 
 def why_not() -> str:
@@ -27,8 +27,8 @@ def why_not() -> str:
     except ModuleNotFoundError as error:
         return f"{error.name} is not installed (pip: PySide6-Essentials, slicer-core)"
     except ImportError as error:
-        return f"Qt does not start: {error} (Debian packages: {PACKAGES})"
-    return "" if _has_font() else f"no font to draw with (Debian packages: {PACKAGES})"
+        return f"Qt does not start: {error} ({HELP})"
+    return "" if _has_font() else f"no font to draw with ({HELP})"
 
 
 def _set_environment() -> None:
@@ -56,9 +56,12 @@ def application() -> Any:
         qt_mrml_widgets,  # noqa: F401
         qt_pythonqt,
         qt_segment_editor,  # noqa: F401
+        qt_segments_table,  # noqa: F401
         qt_standin,
         qt_widgets,  # noqa: F401
         slicer_app,
+        slicer_app_host,  # noqa: F401
+        slicer_app_layout,  # noqa: F401
     )
 
     qt_faults.listen()

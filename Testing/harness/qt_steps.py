@@ -13,6 +13,7 @@ from harness import qt_faults, qt_signals
 
 LEFT = QtCore.Qt.MouseButton.LeftButton
 _ROUNDS = 20
+_WITH_TEXT = (QtWidgets.QLabel, QtWidgets.QAbstractButton)
 
 
 def settle(rounds: int = _ROUNDS) -> None:
@@ -95,6 +96,37 @@ def choose(combo_box: Any, text: str) -> None:
     QtWidgets.QComboBox.setCurrentIndex(box, row)
     qt_signals.instance(box, "activated(int)")[0].emit(row)
     settle()
+
+
+def pick(menu: Any, part_of_text: str) -> None:
+    """Choose an action of a menu that is open or belongs to a button."""
+    actions = [action for action in menu.actions() if part_of_text in action.text]
+    if len(actions) != 1:
+        raise AssertionError(f"'{part_of_text}' fits {len(actions)} of {[a.text for a in menu.actions()]}")
+    if not actions[0].enabled:
+        raise AssertionError(f"'{actions[0].text}' is disabled: nobody can use it")
+    actions[0].trigger()
+    QtWidgets.QMenu.close(menu)
+    settle()
+
+
+def cut_off(root: Any) -> list[str]:
+    """Shown labels and buttons below a widget that have less room than their text needs."""
+    found = []
+    for one in QtCore.QObject.findChildren(root, QtWidgets.QWidget):
+        if not QtWidgets.QWidget.isVisible(one) or not isinstance(one, _WITH_TEXT):
+            continue
+        wraps = isinstance(one, QtWidgets.QLabel) and QtWidgets.QLabel.wordWrap(one)
+        room, needed = QtWidgets.QWidget.size(one), one.sizeHint()
+        if wraps:
+            needed = QtCore.QSize(0, QtWidgets.QLabel.heightForWidth(one, room.width()))
+        if needed.width() > room.width() or needed.height() > room.height():
+            name = QtCore.QObject.objectName(one) or type(one).__name__
+            found.append(
+                f"{name} '{one.text}': {room.width()} x {room.height()}, wants {needed.width()} x "
+                f"{needed.height()}"
+            )
+    return found
 
 
 def grab(widget: Any, path: Path) -> Path:

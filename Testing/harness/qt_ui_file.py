@@ -12,7 +12,7 @@ from typing import Any
 
 from PySide6 import QtCore, QtUiTools, QtWidgets
 
-from harness import qt_pythonqt, qt_signals
+from harness import qt_meta, qt_pythonqt, qt_signals
 from harness.qt_standin import standin
 from harness.qt_table import RefusedError, api, known
 
@@ -113,7 +113,7 @@ def _apply(widget: Any, class_name: str, element: ET.Element) -> None:
     name, value = element.get("name", ""), element[0]
     dynamic = element.get("stdset") == "0"
     if name not in api(class_name).all_properties():
-        if not dynamic and name not in qt_pythonqt.qt_properties(qt_pythonqt._qt_class(type(widget))):
+        if not dynamic and name not in qt_meta.writable_properties(type(widget)):
             raise RefusedError(f"{class_name} '{element.get('name')}' has no property '{name}'")
         return
     reader = _READERS.get(value.tag)

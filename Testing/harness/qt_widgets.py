@@ -83,7 +83,9 @@ class CollapsibleButton:
 
 @behaves_as("ctkCollapsibleGroupBox")
 class CollapsibleGroupBox:
-    """A group box whose check box opens and closes it."""
+    """A group box whose title, with an arrow, opens and closes it."""
+
+    _UNLIMITED = 16777215
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(parent_of(arguments))
@@ -98,9 +100,26 @@ class CollapsibleGroupBox:
 
     def _collapsed_changed(self, collapsed: bool) -> None:
         QtWidgets.QGroupBox.setChecked(self, not collapsed)
+        header = QtGui.QFontMetrics(Widget.font(self)).height() + self.collapsedHeight // 2
+        Widget.setMaximumHeight(self, header if collapsed else self._UNLIMITED)
         for child in self.children():
             if isinstance(child, Widget):
                 Widget.setVisible(child, not collapsed)
+
+    def childEvent(self, event: Any) -> None:
+        """A child added to a closed box is hidden too."""
+        if event.added() and isinstance(event.child(), Widget) and self.collapsed:
+            Widget.setVisible(event.child(), False)
+
+    def paintEvent(self, _event: Any) -> None:
+        option = QtWidgets.QStyleOptionGroupBox()
+        self.initStyleOption(option)
+        control = QtWidgets.QStyle.SubControl
+        shown = control.SC_GroupBoxLabel if self.collapsed else option.subControls
+        option.subControls = shown & ~control.SC_GroupBoxCheckBox
+        option.text = ("▸  " if self.collapsed else "▾  ") + self.title
+        painter = QtWidgets.QStylePainter(self)
+        painter.drawComplexControl(QtWidgets.QStyle.ComplexControl.CC_GroupBox, option)
 
 
 class _Numbers:
@@ -277,3 +296,21 @@ class ComboBox:
 
     def _defaultText_changed(self, text: str) -> None:
         QtWidgets.QComboBox.setPlaceholderText(self, text)
+
+
+@behaves_as("ctkColorPickerButton")
+class ColorPickerButton:
+    """Shows its colour; a click opens nothing."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(parent_of(arguments))
+        self._values = {"color": QtGui.QColor("black"), "displayColorName": True}
+
+    def setColor(self, colour: Any) -> None:
+        self.color = colour
+
+    def _color_changed(self, colour: Any) -> None:
+        shown = QtGui.QPixmap(16, 16)
+        shown.fill(colour)
+        QtWidgets.QPushButton.setIcon(self, QtGui.QIcon(shown))
+        emit(self, "colorChanged(QColor)", colour)

@@ -69,8 +69,13 @@ class Host:
 
     def show(self, width: int = 420, height: int = 900) -> None:
         """Put the panel on the (invisible) screen."""
+        area = QtWidgets.QScrollArea()
+        area.setWidgetResizable(True)
+        area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+        area.setWidget(self.parent)
+        self.window.setCentralWidget(area)
         self.window.resize(width, height)
-        self.window.setCentralWidget(self.parent)
         self.window.show()
         qt_steps.settle()
 
@@ -105,14 +110,16 @@ class Host:
         """As on reload and at the end; safe to call twice."""
         manager = slicer.app.moduleManager()
         name = self.module.__name__
-        if manager.module(name) is None:
+        if manager.module(name) is not self.info:
             return
         qt_widgets.emit(manager, "moduleAboutToBeUnloaded(QString)", name)
         del manager._modules[name]
         for entry in (name.lower(), f"{name}Instance", f"{name}Widget"):
             vars(slicer.modules).pop(entry, None)
-        if self.window.centralWidget() is self.parent:
-            self.window.takeCentralWidget()
+        area = self.window.centralWidget()
+        if isinstance(area, QtWidgets.QScrollArea) and area.widget() is self.parent:
+            area.takeWidget()
+            self.window.takeCentralWidget().deleteLater()
         self.parent.deleteLater()
         qt_steps.settle()
 

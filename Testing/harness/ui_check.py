@@ -11,12 +11,10 @@ import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QMetaMethod, QMetaObject
-
+from harness.qt_meta import SIGNAL, SLOT, normalized, signatures, writable_properties
 from harness.qt_pythonqt import scoped_enum
 from harness.qt_standin import QT_CLASSES
 from harness.qt_table import Signature, api, known
@@ -43,10 +41,6 @@ SHOWN_CALLS = {
 TRANSLATING = {"_", "tr", "translate"}
 
 
-def _normalized(signature: str) -> str:
-    return bytes(QMetaObject.normalizedSignature(signature).data()).decode()
-
-
 @dataclass(frozen=True)
 class Kind:
     """What a widget class offers, from the table or from Qt itself."""
@@ -67,25 +61,24 @@ class Kind:
 
     def properties(self) -> dict[str, bool]:
         """Name -> writable."""
-        meta = self.qt.staticMetaObject
-        found = {meta.property(i).name(): meta.property(i).isWritable() for i in range(meta.propertyCount())}
+        found = dict(writable_properties(self.qt))
         if known(self.name):
             found |= {name: "w" in kind.split()[-1] for name, kind in api(self.name).all_properties().items()}
         return found
 
     def has_signal(self, signature: str) -> bool:
-        text = _normalized(signature)
+        text = normalized(signature)
         types = Signature.parse(text).types
         if known(self.name) and any(s.matches(types) for s in api(self.name).all_signals(text.split("(")[0])):
             return True
-        return text in _qt_methods(self.qt, QMetaMethod.MethodType.Signal)
+        return text in signatures(self.qt, SIGNAL)
 
     def has_slot(self, signature: str) -> bool:
-        text = _normalized(signature)
+        text = normalized(signature)
         name, types = text.split("(")[0], Signature.parse(text).types
         if known(self.name) and any(s.matches(types) for s in api(self.name).overloads(name)):
             return True
-        return text in _qt_methods(self.qt, QMetaMethod.MethodType.Slot)
+        return text in signatures(self.qt, SLOT)
 
     def offers(self, name: str) -> bool:
         """Whether Python finds an attribute of this name."""
@@ -99,13 +92,6 @@ class Kind:
         return (
             api(self.name).why_missing(name) if known(self.name) else f"{self.name} has no attribute '{name}'"
         )
-
-
-@cache
-def _qt_methods(kind: Any, of: Any) -> frozenset[str]:
-    meta = kind.staticMetaObject
-    methods = [meta.method(i) for i in range(meta.methodCount())]
-    return frozenset(bytes(m.methodSignature().data()).decode() for m in methods if m.methodType() == of)
 
 
 def ui_problems(path: Path) -> list[str]:
@@ -152,7 +138,7 @@ def _connections(tree: ET.ElementTree, widgets: dict[str, ET.Element]) -> Iterat
             yield f"{sender}: {widgets[sender].get('class')} has no signal {signal}"
         if not _kind(widgets[receiver]).has_slot(slot):
             yield f"{receiver}: {widgets[receiver].get('class')} has no slot {slot}"
-        given, wanted = (Signature.parse(_normalized(text)).types for text in (signal, slot))
+        given, wanted = (Signature.parse(normalized(text)).types for text in (signal, slot))
         if wanted != given[: len(wanted)]:
             yield f"{sender}: {signal} does not fit {slot}"
 

@@ -57,9 +57,22 @@ def why_not() -> str:
             os.environ["VTK_DEFAULT_OPENGL_WINDOW"] = window
             return ""
     return (
-        "No picture can be drawn: neither EGL nor OSMesa works. "
-        "On Debian or Ubuntu: apt-get install libegl1 libgl1-mesa-dri"
+        "No picture can be drawn: neither EGL nor OSMesa works; "
+        "`make system` installs or names what is missing"
     )
+
+
+def pixels_of(window: Any) -> np.ndarray:
+    """What a render window has drawn: uint8 (row, column, colour), the first row is the topmost."""
+    grabber = vtk.vtkWindowToImageFilter()
+    grabber.SetInput(window)
+    grabber.ReadFrontBufferOff()
+    grabber.SetInputBufferTypeToRGB()
+    grabber.Update()
+    image = grabber.GetOutput()
+    columns, rows, _ = image.GetDimensions()
+    values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
+    return values.reshape(rows, columns, 3)[::-1].copy()
 
 
 class _View:
@@ -96,15 +109,12 @@ class _View:
     def pixels(self) -> np.ndarray:
         """The picture as it is now: uint8 (row, column, colour), the first row is the topmost."""
         self.render()
-        grabber = vtk.vtkWindowToImageFilter()
-        grabber.SetInput(self.window)
-        grabber.ReadFrontBufferOff()
-        grabber.SetInputBufferTypeToRGB()
-        grabber.Update()
-        image = grabber.GetOutput()
-        columns, rows, _ = image.GetDimensions()
-        values = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())
-        return values.reshape(rows, columns, 3)[::-1].copy()
+        return pixels_of(self.window)
+
+    def resize(self, size: tuple[int, int]) -> None:
+        """Another width and height in pixels."""
+        self.size = size
+        self.window.SetSize(*size)
 
 
 class SliceView(_View):
@@ -117,7 +127,10 @@ class SliceView(_View):
         self.logic.SetMRMLApplicationLogic(bench.logic)
         bench.logic.GetSliceLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(bench.scene)
-        self.node = self.logic.AddSliceNode(name)
+        there = bench.scene.GetSingletonNode(name, "vtkMRMLSliceNode")  # when layouts came first
+        if there is not None:
+            self.logic.SetSliceNode(there)
+        self.node = there or self.logic.AddSliceNode(name)
         self.node.SetDefaultOrientation(ORIENTATIONS[name])  # as Slicer's layouts do
         self.node.SetOrientationToDefault()
         self._style = slicer.vtkMRMLSliceViewInteractorStyle()
@@ -150,6 +163,11 @@ class SliceView(_View):
         self._actor.SetVisibility(bool(connection))
         super().render()
 
+    def resize(self, size: tuple[int, int]) -> None:
+        """As in Slicer, a pixel keeps its size in mm."""
+        super().resize(size)
+        self.logic.ResizeSliceNode(*size)
+
     def pixel_of(self, point_ras: np.ndarray) -> tuple[int, int]:
         """Row and column at which a point (RAS, mm) is drawn when its slice is shown."""
         xy_to_ras = self.node.GetXYToRAS()
@@ -170,6 +188,9 @@ class ThreeDView(_View):
         self.logic.SetMRMLApplicationLogic(bench.logic)
         bench.logic.GetViewLogics().AddItem(self.logic)
         self.logic.SetMRMLScene(bench.scene)
+        there = bench.scene.GetSingletonNode("1", "vtkMRMLViewNode")
+        if there is not None:  # layouts came first; this logic takes only a node that it made
+            bench.scene.RemoveNode(there)
         self.node = self.logic.AddViewNode("1")
         self._style = slicer.vtkMRMLThreeDViewInteractorStyle()
         self._style.SetDisplayableManagers(self.managers)

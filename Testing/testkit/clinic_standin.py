@@ -2,10 +2,12 @@
 
 # ruff: noqa: ARG002  (handlers look alike)
 
+import io
 import itertools
 import json
 import time
 import uuid
+import zipfile
 from collections import Counter
 
 import numpy as np
@@ -149,3 +151,26 @@ class ClinicStandIn(StandIn):
     def resume(self, request, job):
         self.get("jobs", job).update(state="running", ended=None)
         return Reply(202, self.jobs[job])
+
+    # Export
+
+    export_state = "succeeded"
+
+    @route("POST", "/v1/projects/{project}/export", "annotator")
+    def start_export(self, request, project):
+        now, job = time.time(), uuid.uuid4().hex
+        self.jobs[job] = {
+            "id": job, "project": project, "kind": "export", "cycle": None, "state": self.export_state,
+            "position": None, "progress": None, "log": [], "error": None, "created": now, "started": now,
+            "ended": None,
+        }  # fmt: skip
+        return Reply(202, self.jobs[job])
+
+    @route("GET", "/v1/jobs/{job}/file", "annotator")
+    def read_export(self, request, job):
+        self.get("jobs", job)
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w") as archive:
+            archive.writestr("model/plans.json", "{}")
+            archive.writestr("labels/case0.nii.gz", b"labels")
+        return _ranged(request, packed.getvalue(), {})

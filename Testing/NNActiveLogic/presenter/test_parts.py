@@ -275,7 +275,8 @@ def imported(path):
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_the_presenter_needs_neither_qt_nor_mrml(path):
     for name in imported(path):
-        ours = name.startswith(("NNActiveLogic.presenter", "NNActiveLogic.client", "NNActiveLogic.work"))
+        rooms = ("presenter", "client", "local", "work")
+        ours = name.startswith(tuple(f"NNActiveLogic.{room}" for room in rooms))
         assert ours or name.split(".")[0] in {"numpy", *sys.stdlib_module_names}, (
             f"{path.name} imports {name}"
         )

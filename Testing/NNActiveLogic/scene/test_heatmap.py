@@ -11,7 +11,8 @@ import slicer.util
 from harness.mrml_patches import an_array
 from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.colours import table_id
-from NNActiveLogic.work import HeatSettings
+from NNActiveLogic.scene.grid import Grid
+from NNActiveLogic.work import HeatSettings, WorkError
 
 
 def legend():
@@ -31,10 +32,10 @@ def test_colours_span_zero_to_the_greatest_entropy_there_can_be(adapter, small):
 @pytest.mark.parametrize(
     ("measure", "title"),
     [
-        ("predictive_entropy", "Uncertainty [nats]"),
-        ("mutual_information", "Model disagreement [nats]"),
-        ("class-2", "Uncertainty, Posterior [nats]"),
-        ("class-9", "class-9 [nats]"),
+        ("predictive_entropy", "Uncertainty\n[nats]"),
+        ("mutual_information", "Model\ndisagreement\n[nats]"),
+        ("class-2", "Uncertainty\nPosterior\n[nats]"),
+        ("class-9", "class-9\n[nats]"),
     ],
 )
 def test_the_legend_names_the_measure(adapter, small, measure, title):
@@ -83,9 +84,24 @@ def test_changing_the_drawing_does_not_copy_the_voxels_again(adapter, small):
     adapter.mark_stale()
     adapter.open(replace(small(name="p2"), heat=view.heat))
     assert nodes.find(nodes.Role.HEAT).GetImageData() is image
+    adapter.close()
+    adapter.open(replace(small(name="p3"), heat=view.heat))
+    assert nodes.find(nodes.Role.HEAT).GetImageData() is image
+    assert Grid.of_volume(nodes.find(nodes.Role.HEAT)).is_same(Grid.of_array(view.heat.info))
+    adapter.leave()
+    adapter.open(view)
+    assert nodes.find(nodes.Role.HEAT).GetImageData() is not image
 
 
 def test_a_colour_table_that_is_missing_gives_way_to_the_next():
     assert table_id("No such table", "Iron") == "vtkMRMLColorTableNodeIron"
     with pytest.raises(LookupError, match="No such table"):
         table_id("No such table")
+
+
+def test_a_heat_map_of_other_voxels_than_the_images_is_refused(adapter, small):
+    view = small()
+    moved = replace(view.heat.info, origin=(0.0, 0.0, 0.4))
+    with pytest.raises(WorkError, match="heat map does not have the voxels"):
+        adapter.open(replace(view, heat=replace(view.heat, info=moved)))
+    assert not adapter.is_open

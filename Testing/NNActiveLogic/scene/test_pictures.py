@@ -7,7 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from harness.mrml_patches import a_case, a_view, an_array
 from NNActiveLogic.client.values import Box
-from NNActiveLogic.scene import nodes, volumes
+from NNActiveLogic.scene import nodes, results, volumes
 from NNActiveLogic.scene.grid import Grid
 from NNActiveLogic.work import HeatSettings
 
@@ -208,6 +208,48 @@ def test_the_legend_is_drawn_and_goes_with_the_heat_map(adapter, views, small):
     assert columns.min() > 0.6 * views.red.size[0]
     assert rows.min() > 0.5 * views.red.size[1]
     assert np.ptp(without, axis=-1).max() == 0
+
+
+def test_the_legend_does_not_cover_the_box(adapter, views, small):
+    view = small(prefill=None)
+    adapter.open(view)
+    for measure in ("predictive_entropy", "mutual_information"):
+        adapter.set_heat(HeatSettings(measure, opacity=0.0), view.heat)
+        nodes.find(nodes.Role.BOX).SetDisplayVisibility(False)
+        with_legend = views.red.pixels().astype(int)
+        adapter.set_heat(HeatSettings(measure, visible=False), view.heat)
+        rows, columns = np.nonzero(np.abs(with_legend - views.red.pixels().astype(int)).max(-1) > 20)
+        assert rows.size
+        nodes.find(nodes.Role.BOX).SetDisplayVisibility(True)
+        assert columns.min() > yellow(views.red.pixels())[3]
+
+
+def test_the_legend_goes_while_another_case_is_shown(adapter, views, small):
+    view = small()
+    adapter.open(view)
+    other = a_case((20, 20, 20), name="other")
+    image = an_array(other, np.zeros(other.shape, np.int16))
+    results.show_case(other, image)
+    shown = views.red.pixels()
+    adapter.leave()
+    results.show_case(other, image)
+    np.testing.assert_array_equal(views.red.pixels(), shown)
+
+
+def test_the_heat_map_in_3d_is_that_of_the_box(adapter, views, case):
+    heat = np.full(SHAPE, 1.0, np.float32)
+    heat[BOX.slices][3:9, 4:12, 5:15] = 0.5
+    adapter.open(a_view(case, np.zeros(SHAPE, np.int16), BOX, heat=heat))
+    outline = yellow(views.threed.pixels())
+    empty = views.threed.pixels().astype(int)
+    adapter.set_heat_in_3d(True)
+    drawn = np.abs(views.threed.pixels().astype(int) - empty).max(-1) > 40
+    rows, columns = np.nonzero(drawn)
+    assert drawn.sum() > 500
+    assert rows.min() >= outline[0] - 2
+    assert rows.max() <= outline[1] + 2
+    assert columns.min() >= outline[2] - 2
+    assert columns.max() <= outline[3] + 2
 
 
 def test_the_heat_map_in_3d_appears_and_goes(adapter, views, small):

@@ -10,7 +10,7 @@ import slicer.util
 from harness import mrml_scene
 from harness.mrml_patches import LABELS, a_case, an_array
 from NNActiveLogic.client.values import CycleStatistics, Statistics
-from NNActiveLogic.scene import nodes, plots, results
+from NNActiveLogic.scene import nodes, plots, results, volumes
 from NNActiveLogic.scene.plots import Against
 from NNActiveLogic.work import WorkError
 
@@ -55,6 +55,95 @@ def test_a_patch_and_a_prediction_do_not_disturb_each_other(adapter, small):
     assert not adapter.read().changed
     adapter.close()
     assert nodes.find(nodes.Role.PREDICTION) is not None
+
+
+def shown(view):
+    """Name of what a slice view has as its background, and whether something lies over it."""
+    composite = view.logic.GetSliceCompositeNode()
+    node = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID() or "")
+    return node.GetName(), bool(composite.GetForegroundVolumeID())
+
+
+def drawn():
+    """Whether the patch's segments and box are drawn."""
+    found = {nodes.find(role).GetDisplayVisibility() for role in (nodes.Role.SEGMENTS, nodes.Role.BOX)}
+    assert len(found) == 1
+    return bool(found.pop())
+
+
+def test_another_case_is_looked_at_and_the_patch_waits(adapter, views, small):
+    view = small()
+    adapter.open(view)
+    adapter.set_heat_in_3d(True)
+    mine = adapter.image_node
+    other = a_case((9, 8, 7), name="other")
+    values = np.ones(other.shape, np.uint8)
+    image = an_array(other, np.zeros(other.shape, np.int16))
+    results.show_prediction(other, LABELS, an_array(other, values), image)
+    assert shown(views.red) == ("other", False)
+    assert not drawn()
+    assert nodes.find(nodes.Role.RENDERING) is None
+    assert adapter.is_open
+    assert not adapter.read().changed
+    adapter.centre()
+    assert shown(views.red) == ("case", True)
+    assert drawn()
+    assert nodes.find(nodes.Role.RENDERING) is not None
+    assert not nodes.find(nodes.Role.PREDICTION).GetDisplayVisibility()
+    assert adapter.image_node is mine
+    results.show_case(other, image)
+    adapter.open(small(name="p2"))
+    assert shown(views.red) == ("case", True)
+    assert drawn()
+
+
+def test_the_whole_case_of_the_patch_is_shown_with_the_patch_in_it(adapter, views, small):
+    view = small()
+    adapter.open(view)
+    field = views.red.node.GetFieldOfView()
+    results.show_case(view.case, view.image)
+    assert nodes.find(nodes.Role.SHOWN) is None
+    assert shown(views.red) == ("case", True)
+    assert drawn()
+    assert views.red.node.GetFieldOfView()[0] > 1.3 * field[0]
+    adapter.centre()
+    np.testing.assert_allclose(views.red.node.GetFieldOfView(), field)
+
+
+def test_a_case_that_was_looked_at_becomes_the_patchs_without_a_second_copy(adapter, small):
+    view = small()
+    looked_at = results.show_case(view.case, view.image)
+    volumes.set_window(looked_at, 3, 5)
+    adapter.open(view)
+    assert adapter.image_node is looked_at
+    assert volumes.window_of(looked_at) == (3, 5)
+    assert len(nodes.of_class("vtkMRMLScalarVolumeNode")) == 2  # with the heat map
+    other = a_case((9, 8, 7), name="other")
+    for _ in range(2):
+        results.show_case(other, an_array(other, np.zeros(other.shape, np.int16)))
+    assert len(nodes.of_class("vtkMRMLScalarVolumeNode")) == 3
+    adapter.leave()
+    assert nodes.of_class("vtkMRMLScalarVolumeNode") == []
+
+
+def test_a_prediction_does_not_show_through_the_next_box(adapter, small):
+    view = small()
+    values = np.ones(view.case.shape, np.uint8)
+    node = results.show_prediction(view.case, LABELS, an_array(view.case, values), view.image)
+    assert node.GetDisplayVisibility()
+    adapter.open(view)
+    assert not node.GetDisplayVisibility()
+
+
+def test_looking_at_a_case_needs_no_patch(views):
+    case = a_case((9, 8, 7), (3.0, 1.0, 1.0))
+    results.show_case(case, an_array(case, np.full(case.shape, 7, np.int16)))
+    assert shown(views.red) == ("case", False)
+    for view in views.slices:
+        pixels = view.pixels()
+        row, column = pixels.shape[0] // 2, pixels.shape[1] // 2
+        assert pixels[row, column].max() > 0
+        assert pixels[2, 2].max() == 0
 
 
 def a_cycle(number, dice):

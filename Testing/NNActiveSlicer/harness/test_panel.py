@@ -126,6 +126,25 @@ def test_strokes_and_undo_go_through_the_editor(panel, segmentation, image):
     assert editor.currentSegmentID() == "tumour"
 
 
+def test_the_list_of_segments_follows_the_scene_and_chooses(panel, segmentation, steps):
+    import qt
+    import slicer
+
+    editor = panel.widget.ui.editor
+    (table,) = slicer.util.findChildren(editor, className="qMRMLSegmentsTableView")
+    segmentation.GetSegmentation().AddEmptySegment("box", "box")
+    assert table.displayedSegmentIDs() == ["liver", "tumour", "box"]
+    table.setHideSegments(["box"])
+    assert table.displayedSegmentIDs() == ["liver", "tumour"]
+    assert table.segmentCount == 3
+    table.setSelectedSegmentIDs(["tumour"])
+    assert editor.currentSegmentID() == "tumour"
+    editor.setCurrentSegmentID("liver")
+    assert table.selectedSegmentIDs() == ["liver"]
+    segmentation.GetSegmentation().GetSegment("liver").SetName("Leber")
+    assert table.findChild(qt.QTableWidget).item(0, 0).text() == "Leber"
+
+
 def test_leaving_lets_go_of_views_effects_and_keys(panel, segmentation):
     from harness import qt_segment_editor
 

@@ -236,11 +236,28 @@ def test_behaviour_cannot_add_names_to_the_real_class(refused):
                 """Not reachable from Python."""
 
 
+def test_behaviour_that_comes_too_late_is_an_error():
+    import ctk
+
+    from harness.qt_standin import behaves_as
+
+    ctk.ctkCheckBox()
+    with pytest.raises(RuntimeError, match="made without"):
+        behaves_as("ctkCheckBox")(type("CheckBox", (), {}))
+
+
+def test_a_meta_object_outlives_the_object_that_was_asked():
+    import qt
+
+    qt.QRadioButton().metaObject()
+    assert qt.QRadioButton().metaObject().className() == "QRadioButton"
+
+
 def test_a_value_that_no_behaviour_gives_is_not_invented():
     import slicer
 
     with pytest.raises(NotImplementedError, match="no behaviour"):
-        slicer.qMRMLSegmentsTableView().rowForSegmentID("a")
+        slicer.qMRMLSegmentsTableView().statusShown(1)
 
 
 def test_misuse_of_the_segment_editor_is_an_error():

@@ -19,7 +19,8 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from nnactive_server.core.errors import DatasetError, GeometryMismatch, NoSpace, NotFound
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.dataset.volumes import read_geometry
-from nnactive_server.jobs.handlers_cases import intake, project_folders, scan_folder
+from nnactive_server.jobs.handlers_cases import intake, project_folders
+from nnactive_server.jobs.handlers_folders import scan_folder
 from nnactive_server.store import Store, check_case_name
 
 SHAPE = (4, 5, 6)

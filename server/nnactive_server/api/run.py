@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import signal
@@ -21,6 +20,7 @@ from nnactive_server import __version__
 from nnactive_server.api.app import create_app, open_store
 from nnactive_server.api.connection import Connection
 from nnactive_server.api.settings import Settings
+from nnactive_server.api.users import ends_with
 from nnactive_server.core.errors import ServerError
 from nnactive_server.core.files import atomic_path, write_json
 from nnactive_server.store import Role, Store
@@ -51,7 +51,7 @@ class Listening:
 
 
 def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
-    """Serve until SIGINT or SIGTERM.
+    """Serve until SIGINT or SIGTERM, or until nobody uses the server (`Settings.end_with`).
 
     Args:
         settings: how.
@@ -86,8 +86,11 @@ def serve(settings: Settings, tell: Callable[[Listening], None]) -> None:
             ssl_keyfile=settings.key,
             proxy_headers=False,
         )
-        with app.state.server.working(), _announced(settings.data, url):
+        about = _Announcement(settings, url)
+        with app.state.server.working(), about, ends_with(settings.end_with, about.hide, about.show) as watch:
             tell(Listening(url, secret, settings.data / TOKEN))
+            if watch is not None:
+                watch.start(lambda: os.kill(os.getpid(), signal.SIGTERM))
             _Server(config, app.state.server.closing.set).run(sockets=[listener])
 
 
@@ -164,16 +167,25 @@ def _no_address(settings: Settings, problem: OSError) -> str:
     return f"{where}: cannot be listened on ({problem.strerror}); give an address of this machine with --host"
 
 
-@contextmanager
-def _announced(data: Path, url: str) -> Iterator[None]:
-    """Say in a file where the server listens, as long as it runs."""
-    path = data / ABOUT
-    write_json(path, {"url": url, "pid": os.getpid(), "version": __version__})
-    try:
-        yield
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
+class _Announcement:
+    """Says in a file where the server listens, as long as it runs."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._path = settings.data / ABOUT
+        ends = None if settings.end_with is None else str(settings.end_with)
+        self._about = {"url": url, "pid": os.getpid(), "version": __version__, "end_with": ends}
+
+    def show(self) -> None:
+        write_json(self._path, self._about)
+
+    def hide(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+    def __enter__(self) -> None:
+        self.show()
+
+    def __exit__(self, *_: object) -> None:
+        self.hide()
 
 
 def _shown(host: str) -> str:

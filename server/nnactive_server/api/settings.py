@@ -62,6 +62,7 @@ class Settings:
         import_roots: folders of this machine from which cases may be added.
         certificate, key: PEM files for TLS.
         plain_http: other machines may connect without TLS.
+        end_with: folder of locked files; the server ends when none is locked any more; see `users`.
         limits: sizes and times.
 
     Raises:
@@ -76,6 +77,7 @@ class Settings:
     certificate: Path | None = None
     key: Path | None = None
     plain_http: bool = False
+    end_with: Path | None = None
     limits: Limits = field(default_factory=Limits)
 
     def __post_init__(self) -> None:

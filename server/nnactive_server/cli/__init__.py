@@ -5,8 +5,11 @@ Commands import what they need when they run: `nnactive --help` loads neither to
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
+from nnactive_server import __version__
 from nnactive_server.cli import doctor, experiments, projects, queries, server
 
 app = typer.Typer(
@@ -26,6 +29,22 @@ queries.register(app)
 projects.register(app)
 server.register(app)
 doctor.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"nnactive {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Handle what stands before the name of a command."""
+    del version  # its callback has printed it
 
 
 def main() -> None:

@@ -52,6 +52,13 @@ def serve(
     plain_http: Annotated[
         bool, typer.Option("--plain-http", help="Let other machines connect without encryption.")
     ] = False,
+    end_with: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="End when no program keeps a lock on a file in this folder any more.",
+        ),
+    ] = None,
 ) -> None:
     """Serve projects, patches, answers and training to 3D Slicer and other clients.
 
@@ -78,6 +85,7 @@ def serve(
             certificate=tls_cert,
             key=tls_key,
             plain_http=plain_http,
+            end_with=end_with.resolve() if end_with else None,
         )
         logging.basicConfig(
             level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import ndimage
 
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.core.geometry import Float3, Geometry
@@ -132,6 +131,8 @@ def largest_box(mask: np.ndarray) -> Index3:
     Raises:
         DatasetError: an empty mask.
     """
+    from scipy import ndimage  # slow to load, and few that load this module need it
+
     parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
     if not count:
         raise DatasetError("an empty mask has no component")
@@ -147,6 +148,8 @@ def _require_known(names: Collection[str], labels: LabelSet) -> None:
 
 def _measure(dataset: RawDataset, monitor: Monitor) -> dict[str, list[Float3]]:
     """Box (z, y, x; mm) of the largest component of each class in each completely labelled case."""
+    from scipy import ndimage
+
     found: dict[str, list[Float3]] = {name: [] for name in dataset.labels.classes}
     labelled = [case for case in dataset.cases if dataset.has_label(case)]
     for done, case in enumerate(labelled):

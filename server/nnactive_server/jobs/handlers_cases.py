@@ -1,30 +1,23 @@
-"""Tasks about cases: taking in images, looking through a folder of the server, a project's plain folder."""
+"""Tasks about cases: taking in images, a project's plain folder."""
 
 from __future__ import annotations
 
-import re
 import secrets
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nnactive_server.core.errors import DatasetError, InvalidInput
-from nnactive_server.dataset.importers import scan_source
-from nnactive_server.dataset.importers.dicom import SeriesSource
-from nnactive_server.dataset.importers.sources import FileSource, Source, SourceCase
+from nnactive_server.core.errors import DatasetError
 from nnactive_server.dataset.intake import IntakeLimits, TakenIn, take_in
 from nnactive_server.dataset.volumes import require_same_grid
 from nnactive_server.jobs.projects_on_disk import open_project
-from nnactive_server.store import Blobs, Store, check_case_name
+from nnactive_server.store import Blobs, Store
 from nnactive_server.store.blobs import SHA256, space_needed
 from nnactive_server.store.state import FILES
 
 Paths = str | Sequence[str]
 """A file, a folder of one DICOM series, or the files of one."""
-_DETACHED = (".nhdr", ".mhd")
-_LONGEST_NAME = 64
 
 
 def intake(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,7 +39,7 @@ def intake(params: Mapping[str, Any]) -> dict[str, Any]:
     """
     blobs = Blobs(Path(params["data"]) / FILES)
     limits = IntakeLimits(**params.get("limits", {}))
-    roots = _roots((blobs.root, *params.get("roots", ())))
+    roots = resolved((blobs.root, *params.get("roots", ())))
     channels: Sequence[Paths] = params["channels"]
     if not channels:
         raise DatasetError("a case needs an image for each channel of the project")
@@ -70,33 +63,6 @@ def intake(params: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def scan_folder(params: Mapping[str, Any]) -> dict[str, Any]:
-    """List the cases in a folder of the server, or the one in a file; nothing but headers is read.
-
-    Args:
-        params: `path`, the folder or file; `roots`, folders that it must lie in.
-
-    Returns:
-        `kind` (`nnunet`, `msd`, `folder`, `dicom` or `file`); `cases`, each with a `name` and `channels` as
-        `intake` takes them; names of the `channels` or null; `problems` of what is not among the cases;
-        `warnings`.
-
-    Raises:
-        DatasetError: outside the allowed folders, missing, or not readable.
-    """
-    roots = _roots(params["roots"])
-    path = _allowed(params["path"], roots)
-    if path.is_file():
-        case = SourceCase(path.name.partition(".")[0], (FileSource(path),))
-        return _listing("file", [case], None, [], [], roots)
-    scan = scan_source(path)
-    warnings = list(scan.warnings)
-    labelled = sum(case.label is not None for case in scan.cases)
-    if labelled:
-        warnings.append(f"label maps of {labelled} cases are not taken over")
-    return _listing(scan.kind, scan.cases, scan.channels, scan.problems, warnings, roots)
-
-
 def project_folders(params: Mapping[str, Any]) -> dict[str, Any]:
     """Bring the plain folders of projects up to date with the store.
 
@@ -118,11 +84,12 @@ def project_folders(params: Mapping[str, Any]) -> dict[str, Any]:
     return {"cases": cases}
 
 
-def _roots(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+def resolved(paths: Iterable[str | Path]) -> tuple[Path, ...]:
+    """Folders with their links followed."""
     return tuple(Path(path).resolve() for path in paths)
 
 
-def _allowed(path: str, roots: Sequence[Path]) -> Path:
+def allowed(path: str, roots: Sequence[Path]) -> Path:
     """A path with its links followed; raises DatasetError when it is missing or leads out of all roots."""
     try:
         found = Path(path).resolve(strict=True)
@@ -136,14 +103,14 @@ def _allowed(path: str, roots: Sequence[Path]) -> Path:
 def _sources(channel: Paths, roots: Sequence[Path], limits: IntakeLimits) -> Path | list[Path]:
     """The file, or the files of a series, to read for a channel."""
     if not isinstance(channel, str):
-        return [_allowed(path, roots) for path in channel]
-    path = _allowed(channel, roots)
+        return [allowed(path, roots) for path in channel]
+    path = allowed(channel, roots)
     if not path.is_dir():
         return path
     inside = [each for each in path.rglob("*") if each.is_file() and not each.name.startswith(".")]
     if len(inside) > limits.members:
         raise DatasetError(f"a folder of {len(inside)} files; at most {limits.members} make one series")
-    return [_allowed(str(each), roots) for each in sorted(inside)]
+    return [allowed(str(each), roots) for each in sorted(inside)]
 
 
 def _take_in(
@@ -171,57 +138,3 @@ def _upload(channel: Paths, blobs: Blobs) -> str | None:
     name = path.parent.name + path.name
     stored = path.is_relative_to(blobs.root.resolve()) and SHA256.fullmatch(name)
     return name if stored else None
-
-
-def _listing(
-    kind: str,
-    cases: Sequence[SourceCase],
-    channels: Sequence[str] | None,
-    problems: Sequence[str],
-    warnings: Sequence[str],
-    roots: Sequence[Path],
-) -> dict[str, Any]:
-    """What `scan_folder` returns; cases that cannot be taken in become problems."""
-    found, known, wrong = [], set[str](), list(problems)
-    for number, case in enumerate(cases, start=1):
-        try:
-            sources = [_paths(source, roots) for source in case.image]
-        except DatasetError as problem:
-            wrong.append(f"{case.image[0].path}: {problem}")
-            continue
-        name = _free_name(case.name, number, known)
-        known.add(name.lower())
-        found.append({"name": name, "channels": sources})
-    return {
-        "kind": kind,
-        "cases": found,
-        "channels": list(channels) if channels else None,
-        "problems": wrong,
-        "warnings": list(warnings),
-    }
-
-
-def _paths(source: Source, roots: Sequence[Path]) -> str | list[str]:
-    if isinstance(source, SeriesSource):
-        return [str(_allowed(str(path), roots)) for path in sorted({each.path for each in source.slices})]
-    if source.channels != 1:
-        raise DatasetError(
-            f"holds {source.channels} channels on a fourth axis; save each as a file of its own"
-        )
-    if source.path.name.endswith(_DETACHED):
-        raise DatasetError("its voxels lie in another file; save header and voxels as one file")
-    return str(_allowed(str(source.path), roots))
-
-
-def _free_name(name: str, number: int, known: set[str]) -> str:
-    """A name that the store takes and that no case here has yet, whatever the case of its letters."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    stem = re.sub(r"[^A-Za-z0-9_-]+", "_", plain).lstrip("_-")
-    for candidate in (stem[:_LONGEST_NAME], f"{stem[: _LONGEST_NAME - 6]}_{number}", f"case_{number:03d}"):
-        try:
-            check_case_name(candidate)
-        except InvalidInput:
-            continue
-        if candidate.lower() not in known:
-            return candidate
-    return _free_name("case", number + len(known) + 1, known)

@@ -10,7 +10,8 @@ from typing import Any
 
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.core.geometry import Geometry
-from nnactive_server.jobs.handlers_cases import intake, project_folders, scan_folder
+from nnactive_server.jobs.handlers_cases import intake, project_folders
+from nnactive_server.jobs.handlers_folders import scan_folder
 from nnactive_server.jobs.reporting import JobContext
 from nnactive_server.store import Project
 

@@ -11,7 +11,6 @@ import SimpleITK as sitk
 from nnactive_server.core.errors import DatasetError
 from nnactive_server.dataset.intake import archives, binary, texts
 from nnactive_server.dataset.intake.contents import Contents, IntakeLimits
-from nnactive_server.dataset.intake.series import open_series
 from nnactive_server.dataset.intake.writing import TakenIn, write_nifti
 
 LIMITS = IntakeLimits()
@@ -55,7 +54,7 @@ def _silence() -> Iterator[None]:
 
 def _open(source: Path | Sequence[Path], folder: Path, limits: IntakeLimits, stack: ExitStack) -> Contents:
     if not isinstance(source, Path):
-        return open_series(source, limits)
+        return _series(source, limits)
     head = _head(source)
     if not head:
         raise DatasetError("an empty file; send it again")
@@ -66,8 +65,14 @@ def _open(source: Path | Sequence[Path], folder: Path, limits: IntakeLimits, sta
     if texts.is_meta(head):
         return texts.open_meta(source, folder, limits)
     if head.startswith(archives.MAGIC):
-        return open_series(stack.enter_context(archives.unpacked(source, folder, limits)), limits)
+        return _series(stack.enter_context(archives.unpacked(source, folder, limits)), limits)
     raise DatasetError("no image file; send NIfTI, NRRD, MetaImage or a zip of DICOM slices")
+
+
+def _series(paths: Sequence[Path], limits: IntakeLimits) -> Contents:
+    from nnactive_server.dataset.intake.series import open_series  # pydicom: 0.4 s that other formats save
+
+    return open_series(paths, limits)
 
 
 def _head(path: Path) -> bytes:

@@ -1,0 +1,263 @@
+"""NNActive: a segmentation model that learns from the boxes a radiologist is asked to look at.
+
+The panel and its timer are here; what is shown and decided is in NNActiveLogic.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import qt
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import (
+    ScriptedLoadableModule,
+    ScriptedLoadableModuleLogic,
+    ScriptedLoadableModuleTest,
+    ScriptedLoadableModuleWidget,
+)
+from slicer.util import VTKObservationMixin
+
+# In the packaged extension NNActiveLogic lies beside this file; in a checkout it is one folder up.
+_CHECKOUT = Path(__file__).resolve().parent.parent
+if (_CHECKOUT / "NNActiveLogic" / "__init__.py").is_file() and str(_CHECKOUT) not in sys.path:
+    sys.path.append(str(_CHECKOUT))
+
+from NNActiveSlicerLib import sections  # noqa: E402
+from NNActiveSlicerLib.keys import Keys  # noqa: E402
+from NNActiveSlicerLib.panel import Panel, slot  # noqa: E402
+from NNActiveSlicerLib.server_here import serverHere  # noqa: E402
+from NNActiveSlicerLib.settings import Settings  # noqa: E402
+
+from NNActiveLogic.client.values import Project  # noqa: E402
+from NNActiveLogic.presenter import Presenter, words  # noqa: E402
+from NNActiveLogic.presenter.connection import State  # noqa: E402
+from NNActiveLogic.presenter.local import Local  # noqa: E402
+from NNActiveLogic.scene.adapter import SceneAdapter  # noqa: E402
+
+ENTERED_MS, LEFT_MS = 30, 250
+"""Between two turns of the timer: while the panel is seen, and while answers are only being sent."""
+LAST_SECONDS = 2.0
+"""At the end of the program, for giving leases back; answers are on the disk already."""
+OWN_PACKAGES = ("NNActiveLogic", "NNActiveSlicerLib")
+
+
+class NNActiveSlicer(ScriptedLoadableModule):
+    """Title and texts for the application."""
+
+    def __init__(self, parent: Any) -> None:
+        ScriptedLoadableModule.__init__(self, parent)
+        self.parent.title = _("NNActive")
+        self.parent.categories = [translate("qSlicerAbstractCoreModule", "Segmentation")]
+        self.parent.dependencies = ["Segmentations", "SegmentEditor", "Volumes", "Markups", "Plots"]
+        self.parent.contributors = ["The NNActive contributors"]
+        self.parent.helpText = _(
+            "Teaches a segmentation model with few annotations: the model says where it is uncertain, you"
+            " look at small boxes there, correct what it drew, and it learns from your answers."
+        )
+        self.parent.acknowledgementText = _("Built on nnU-Net. See the extension's home page for references.")
+        slicer.app.connect("startupCompleted()", registerSampleData)
+
+
+def registerSampleData() -> None:
+    """Enter the sample data of the tutorial in the module Sample Data."""
+
+
+class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel: a frame with sections, and the timer by which results arrive."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.logic: NNActiveSlicerLogic | None = None
+        self.panel: Panel | None = None
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+
+    def setup(self) -> None:
+        """Build the panel; called once by the application."""
+        ScriptedLoadableModuleWidget.setup(self)
+        words.use(_translated)
+        self.frame = slicer.util.loadUI(self.resourcePath("UI/NNActiveSlicer.ui"))
+        self.layout.addWidget(self.frame)
+        self.ui = slicer.util.childWidgetVariables(self.frame)
+        self.frame.setMRMLScene(slicer.mrmlScene)
+        self.logic = NNActiveSlicerLogic(self._changed)
+        self.panel = Panel(self.logic, self.ui, self.resourcePath)
+        sections.build(self.panel, self.ui)
+        self.keys = Keys(self.panel)
+        self.timer = qt.QTimer(self.frame)
+        self.timer.interval = LEFT_MS
+        self.timer.connect("timeout()", self.onTimer)
+        self.timer.start()
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        slicer.app.connect("aboutToQuit()", self.onQuit)
+
+    def enter(self) -> None:
+        """The module was selected."""
+        if self.panel is None:
+            return
+        self.panel.entered = True
+        for section in self.panel.sections.values():
+            section.enter()
+        self.keys.install()
+        self.timer.interval = ENTERED_MS
+        self.panel.refresh()
+
+    def exit(self) -> None:
+        """Another module was selected; answers are sent on."""
+        if self.panel is None:
+            return
+        self.panel.entered = False
+        self.keys.remove()
+        self.timer.interval = LEFT_MS
+        for section in self.panel.sections.values():
+            section.exit()
+
+    def cleanup(self) -> None:
+        """The panel is taken down: by a reload or at the end of the program."""
+        if self.panel is None:
+            return
+        self.onQuit()
+        self.exit()
+        self.removeObservers()
+        slicer.app.disconnect("aboutToQuit()", self.onQuit)
+        for section in self.panel.sections.values():
+            section.cleanup()
+        self.panel = None
+
+    def onReload(self) -> None:
+        """The developer's button: the packages of the module are read anew, too."""
+        self.cleanup()
+        for name in [*sys.modules]:
+            if name.partition(".")[0] in OWN_PACKAGES:
+                del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onQuit(self) -> None:
+        """The program ends: the views may be gone already, so nothing is drawn any more."""
+        self.timer.stop()
+        if self.logic is not None:
+            self.logic.close()
+
+    @slot
+    def onTimer(self) -> None:
+        """Results arrive, and what has changed is drawn."""
+        if self.panel is not None:
+            self.panel.tick()
+
+    def onSceneStartClose(self, _caller: Any, _event: str) -> None:
+        """Keep what is drawn, and let go of every node."""
+        self._forSections("sceneClosing")
+        self.logic.leaveScene()
+
+    def onSceneChanged(self, _caller: Any, _event: str) -> None:
+        """The scene was emptied or loaded."""
+        self._forSections("sceneChanged")
+        self._changed()
+
+    def _forSections(self, hook: str) -> None:
+        if self.panel is not None:
+            for section in self.panel.sections.values():
+                getattr(section, hook)()
+
+    def _changed(self) -> None:
+        if self.panel is not None:
+            self.panel.refreshSoon()
+
+
+class NNActiveSlicerLogic(ScriptedLoadableModuleLogic):
+    """The same work without the panel, for scripts and other modules.
+
+    `presenter` has everything the panel can do; its calls return at once. The methods here wait, up to a
+    given time, and keep the windows alive meanwhile; they raise RuntimeError with a sentence why not.
+
+    Attributes:
+        settings: of this computer.
+        adapter: views and editor.
+        presenter: the clinician's work.
+        server: on this computer.
+        local: how it is used.
+
+    Args:
+        changed: called when something else is to be shown.
+    """
+
+    def __init__(self, changed: Callable[[], None] | None = None) -> None:
+        ScriptedLoadableModuleLogic.__init__(self)
+        self.settings = Settings()
+        self.adapter = SceneAdapter()
+        told = changed or (lambda: None)
+        self.presenter = Presenter(self.adapter, self.settings, self.settings.folder(), told)
+        self.server = serverHere(self.settings)
+        self.local = Local(self.server, self.presenter.connection, self.presenter.lanes, self.settings, told)
+
+    def connect(self, address: str, token: str, seconds: float = 30.0) -> str:
+        """Connect to a server; returns the name of the person whose token it is."""
+        connection = self.presenter.connection
+        connection.connect(address, token)
+        self.waitFor(lambda: connection.state != State.CHECKING, seconds)
+        if not connection.online:
+            raise RuntimeError(connection.view().sentence)
+        return connection.name
+
+    def openProject(self, project: str, seconds: float = 60.0) -> Project:
+        """Open a project by its name or id."""
+        projects = self.presenter.projects
+        self._require(projects.list())
+        self.waitFor(lambda: not projects.busy, seconds)
+        found = [one for one in projects.known if project in (one.id, one.name)]
+        if len(found) != 1:
+            raise RuntimeError(projects.notice or f"{len(found)} projects are called '{project}'.")
+        self._require(self.presenter.open(found[0].id))
+        self.waitFor(lambda: self.presenter.opened is not None or self.presenter.notice, seconds)
+        if self.presenter.opened is None:
+            raise RuntimeError(self.presenter.notice)
+        return self.presenter.opened.project
+
+    def waitFor(self, condition: Callable[[], Any], seconds: float) -> None:
+        """Let results arrive until the condition holds; RuntimeError when it does not in time."""
+        ends = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > ends:
+                raise RuntimeError(f"The server did not answer within {seconds:g} s.")
+            self.presenter.tick()
+            slicer.app.processEvents()
+            time.sleep(0.01)
+
+    def leaveScene(self) -> None:
+        """Keep what is drawn, and take everything of ours out of the scene."""
+        if self.presenter.opened is not None:
+            self.presenter.opened.session.leave(sure=True)
+        self.adapter.leave()
+
+    def close(self) -> None:
+        """End every thread; unsent answers stay on the disk. Nothing happens the second time."""
+        self.local.close()
+        self.presenter.close(LAST_SECONDS)
+
+    def _require(self, said: Any) -> None:
+        if not said.ok:
+            raise RuntimeError(said.text)
+
+
+class NNActiveSlicerTest(ScriptedLoadableModuleTest):
+    """Run by "Reload and Test", and by ctest inside Slicer."""
+
+    def setUp(self) -> None:
+        """An empty scene."""
+        slicer.mrmlScene.Clear()
+
+    def runTest(self) -> None:
+        """Every test of this class."""
+        self.setUp()
+
+
+def _translated(text: str) -> str:
+    return translate("NNActiveLogic", text)

@@ -1,0 +1,1 @@
+"""The panel of the module NNActive: a thin layer of Qt over NNActiveLogic."""
