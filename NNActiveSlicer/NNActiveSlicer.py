@@ -1,6 +1,7 @@
 """NNActive: a segmentation model that learns from the boxes a radiologist is asked to look at.
 
-The panel and its timer are here; what is shown and decided is in NNActiveLogic.
+The panel with its timer, and the same for scripts. What is shown and decided is in NNActiveLogic, which is
+loaded when the module is first used: Slicer imports this file each time it starts.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qt
 import slicer
@@ -23,22 +24,15 @@ from slicer.ScriptedLoadableModule import (
 )
 from slicer.util import VTKObservationMixin
 
+if TYPE_CHECKING:
+    from NNActiveSlicerLib.panel import Panel
+
+    from NNActiveLogic.client.values import Project
+
 # In the packaged extension NNActiveLogic lies beside this file; in a checkout it is one folder up.
 _CHECKOUT = Path(__file__).resolve().parent.parent
 if (_CHECKOUT / "NNActiveLogic" / "__init__.py").is_file() and str(_CHECKOUT) not in sys.path:
     sys.path.append(str(_CHECKOUT))
-
-from NNActiveSlicerLib import sections  # noqa: E402
-from NNActiveSlicerLib.keys import Keys  # noqa: E402
-from NNActiveSlicerLib.panel import Panel, slot  # noqa: E402
-from NNActiveSlicerLib.server_here import serverHere  # noqa: E402
-from NNActiveSlicerLib.settings import Settings  # noqa: E402
-
-from NNActiveLogic.client.values import Project  # noqa: E402
-from NNActiveLogic.presenter import Presenter, words  # noqa: E402
-from NNActiveLogic.presenter.connection import State  # noqa: E402
-from NNActiveLogic.presenter.local import Local  # noqa: E402
-from NNActiveLogic.scene.adapter import SceneAdapter  # noqa: E402
 
 ENTERED_MS, LEFT_MS = 30, 250
 """Between two turns of the timer: while the panel is seen, and while answers are only being sent."""
@@ -65,7 +59,10 @@ class NNActiveSlicer(ScriptedLoadableModule):
 
 
 def registerSampleData() -> None:
-    """Enter the sample data of the tutorial in the module Sample Data."""
+    """Enter the images of the tutorial in the module Sample Data."""
+    from NNActiveSlicerLib.sample_data import register
+
+    register(Path(__file__).parent / "Resources" / "Icons")
 
 
 class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -79,25 +76,24 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setup(self) -> None:
         """Build the panel; called once by the application."""
+        from NNActiveSlicerLib import sections
+        from NNActiveSlicerLib.keys import Keys
+        from NNActiveSlicerLib.panel import Panel
+
         ScriptedLoadableModuleWidget.setup(self)
-        words.use(_translated)
-        self.frame = slicer.util.loadUI(self.resourcePath("UI/NNActiveSlicer.ui"))
-        self.layout.addWidget(self.frame)
-        self.ui = slicer.util.childWidgetVariables(self.frame)
-        self.frame.setMRMLScene(slicer.mrmlScene)
+        frame = slicer.util.loadUI(self.resourcePath("UI/NNActiveSlicer.ui"))
+        self.layout.addWidget(frame)
+        self.ui = slicer.util.childWidgetVariables(frame)
+        frame.setMRMLScene(slicer.mrmlScene)
         self.logic = NNActiveSlicerLogic(self._changed)
         self.panel = Panel(self.logic, self.ui, self.resourcePath)
         sections.build(self.panel, self.ui)
         self.keys = Keys(self.panel)
-        self.timer = qt.QTimer(self.frame)
+        self.timer = qt.QTimer(frame)
         self.timer.interval = LEFT_MS
         self.timer.connect("timeout()", self.onTimer)
         self.timer.start()
-        scene = slicer.mrmlScene
-        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
-        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
-        slicer.app.connect("aboutToQuit()", self.onQuit)
+        self._observe()
 
     def enter(self) -> None:
         """The module was selected."""
@@ -121,11 +117,11 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.exit()
 
     def cleanup(self) -> None:
-        """The panel is taken down: by a reload or at the end of the program."""
+        """The panel is taken down: by a reload or at the end of the program. Nothing happens twice."""
         if self.panel is None:
             return
-        self.onQuit()
         self.exit()
+        self.onQuit()
         self.removeObservers()
         slicer.app.disconnect("aboutToQuit()", self.onQuit)
         for section in self.panel.sections.values():
@@ -146,7 +142,6 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.logic is not None:
             self.logic.close()
 
-    @slot
     def onTimer(self) -> None:
         """Results arrive, and what has changed is drawn."""
         if self.panel is not None:
@@ -154,15 +149,23 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneStartClose(self, _caller: Any, _event: str) -> None:
         """Keep what is drawn, and let go of every node."""
-        self._forSections("sceneClosing")
-        self.logic.leaveScene()
+        self._tellSections("sceneClosing")
+        if self.logic is not None:
+            self.logic.leaveScene()
 
     def onSceneChanged(self, _caller: Any, _event: str) -> None:
         """The scene was emptied or loaded."""
-        self._forSections("sceneChanged")
+        self._tellSections("sceneChanged")
         self._changed()
 
-    def _forSections(self, hook: str) -> None:
+    def _observe(self) -> None:
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.EndCloseEvent, self.onSceneChanged)
+        self.addObserver(scene, scene.EndImportEvent, self.onSceneChanged)
+        slicer.app.connect("aboutToQuit()", self.onQuit)
+
+    def _tellSections(self, hook: str) -> None:
         if self.panel is not None:
             for section in self.panel.sections.values():
                 getattr(section, hook)()
@@ -190,22 +193,34 @@ class NNActiveSlicerLogic(ScriptedLoadableModuleLogic):
     """
 
     def __init__(self, changed: Callable[[], None] | None = None) -> None:
+        from NNActiveSlicerLib.server_here import serverHere
+        from NNActiveSlicerLib.settings import Settings
+
+        from NNActiveLogic.presenter import Presenter, words
+        from NNActiveLogic.presenter.local import Local
+        from NNActiveLogic.scene.adapter import SceneAdapter
+
         ScriptedLoadableModuleLogic.__init__(self)
+        words.use(lambda text: translate("NNActiveLogic", text))
+        told = changed or (lambda: None)
         self.settings = Settings()
         self.adapter = SceneAdapter()
-        told = changed or (lambda: None)
         self.presenter = Presenter(self.adapter, self.settings, self.settings.folder(), told)
         self.server = serverHere(self.settings)
         self.local = Local(self.server, self.presenter.connection, self.presenter.lanes, self.settings, told)
 
+    def useThisComputer(self, seconds: float = 120.0) -> str:
+        """Start the server that is installed here and connect to it; returns the name of its user."""
+        self._require(self.local.resume())
+        self.waitFor(lambda: not self.local.view().busy, seconds)
+        if not self.local.view().can_stop:
+            raise RuntimeError(self.local.view().sentence)
+        return self._connected(seconds)
+
     def connect(self, address: str, token: str, seconds: float = 30.0) -> str:
         """Connect to a server; returns the name of the person whose token it is."""
-        connection = self.presenter.connection
-        connection.connect(address, token)
-        self.waitFor(lambda: connection.state != State.CHECKING, seconds)
-        if not connection.online:
-            raise RuntimeError(connection.view().sentence)
-        return connection.name
+        self.presenter.connection.connect(address, token)
+        return self._connected(seconds)
 
     def openProject(self, project: str, seconds: float = 60.0) -> Project:
         """Open a project by its name or id."""
@@ -216,7 +231,7 @@ class NNActiveSlicerLogic(ScriptedLoadableModuleLogic):
         if len(found) != 1:
             raise RuntimeError(projects.notice or f"{len(found)} projects are called '{project}'.")
         self._require(self.presenter.open(found[0].id))
-        self.waitFor(lambda: self.presenter.opened is not None or self.presenter.notice, seconds)
+        self.waitFor(lambda: not self.presenter.opening, seconds)
         if self.presenter.opened is None:
             raise RuntimeError(self.presenter.notice)
         return self.presenter.opened.project
@@ -242,13 +257,20 @@ class NNActiveSlicerLogic(ScriptedLoadableModuleLogic):
         self.local.close()
         self.presenter.close(LAST_SECONDS)
 
+    def _connected(self, seconds: float) -> str:
+        connection = self.presenter.connection
+        self.waitFor(lambda: connection.state != "checking", seconds)
+        if not connection.online:
+            raise RuntimeError(connection.view().sentence)
+        return connection.name
+
     def _require(self, said: Any) -> None:
         if not said.ok:
             raise RuntimeError(said.text)
 
 
 class NNActiveSlicerTest(ScriptedLoadableModuleTest):
-    """Run by "Reload and Test", and by ctest inside Slicer."""
+    """Run by "Reload and Test", and by ctest inside Slicer; needs neither a server nor the internet."""
 
     def setUp(self) -> None:
         """An empty scene."""
@@ -256,8 +278,24 @@ class NNActiveSlicerTest(ScriptedLoadableModuleTest):
 
     def runTest(self) -> None:
         """Every test of this class."""
-        self.setUp()
+        for test in (self.test_labels, self.test_volume, self.test_panel):
+            self.setUp()
+            test()
 
+    def test_labels(self) -> None:
+        """What is painted in the box of an oblique image is what is sent."""
+        from NNActiveSlicerLib import self_test
 
-def _translated(text: str) -> str:
-    return translate("NNActiveLogic", text)
+        painted, read = self_test.paintAndRead()
+        assert (painted == read).all()
+
+    def test_volume(self) -> None:
+        """A volume of the scene becomes a file with the same voxels in the same place."""
+        from NNActiveSlicerLib import self_test
+
+        assert self_test.differences() == []
+
+    def test_panel(self) -> None:
+        """The panel opens with its sections."""
+        panel = slicer.modules.nnactiveslicer.widgetRepresentation().self().panel
+        assert [*panel.sections][:2] == ["connect", "project"]

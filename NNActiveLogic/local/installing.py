@@ -45,8 +45,8 @@ PIP_FOR_OTHERS = (22, 3)
 PIP_TELLS = (24, 1)
 """From this version on, pip tells its progress to programs."""
 _PYTHON_DONE = 0.05
-_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
-_OLD_DRIVER_INDEX = "https://download.pytorch.org/whl/cu126"
+_TORCH = "https://download.pytorch.org/whl"
+_CPU, _OLD_DRIVER = "cpu", "cu126"
 _CPU_BYTES, _CPU_DISK_BYTES = 450_000_000, 2_500_000_000
 _CUDA_BYTES, _CUDA_DISK_BYTES = 3_300_000_000, 11_000_000_000
 _WHEELS_GROW = 4
@@ -211,9 +211,11 @@ class _Attempt:
         """On Linux the package index has torch for new graphics cards only, which is large."""
         if self.plan.machine.system != "linux":
             return []
-        if self.plan.card is None:
-            return [f"--extra-index-url={_CPU_INDEX}"]
-        return [f"--extra-index-url={_OLD_DRIVER_INDEX}"] if self.plan.card.driver < NEW_DRIVER else []
+        if self.plan.card is not None and self.plan.card.driver >= NEW_DRIVER:
+            return []
+        kind = _OLD_DRIVER if self.plan.card else _CPU
+        # As pages of links for these two alone: a second index would be asked for every package.
+        return [f"--find-links={_TORCH}/{kind}/{name}/" for name in ("torch", "torchvision")]
 
     def _constraints(self, given: Path) -> Path:
         """Without a graphics card the small torch or none: nobody agreed to gigabytes."""

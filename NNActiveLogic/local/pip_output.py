@@ -134,7 +134,7 @@ def _not_there(name: str, sources: Sources) -> LocalError:
     if sources.wheels is not None:
         return LocalError(
             f"The folder {sources.wheels} lacks {name}, or has it for another computer or Python only.",
-            "Fill the folder with 'pip download' on a computer of the same kind, with the same Python.",
+            "Fill the folder with 'pip wheel' on a computer of the same kind, with the same Python.",
         )
     return LocalError(
         f"The package index does not offer {name} for this computer.",

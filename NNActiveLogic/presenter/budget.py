@@ -47,7 +47,11 @@ class StartBudget:
 
 
 def start_budget(
-    project: Project, patches: Sequence[Patch], balance: Mapping[str, int], trained: bool
+    project: Project,
+    patches: Sequence[Patch],
+    balance: Mapping[str, int],
+    trained: bool,
+    drawn: bool = False,
 ) -> StartBudget:
     """Count what is there.
 
@@ -56,11 +60,12 @@ def start_budget(
         patches: all of the project.
         balance: answered boxes that hold each class.
         trained: the first training has begun, and the start is over.
+        drawn: random boxes were asked for, and the images have no room for more.
     """
     first = [patch for patch in patches if patch.cycle == 0]
     rows = tuple(_row(label, first, balance) for label in project.labels)
     missing = sum(row.missing for row in rows)
-    drawn = any(patch.origin == "start" for patch in first)
+    drawn = drawn or any(patch.origin == "start" for patch in first)
     random = 0 if drawn else max(0, project.query_size - len(first) - missing)
     return StartBudget(rows, random, trained, _sentence(rows, random, trained))
 

@@ -9,6 +9,7 @@ watch   the long poll for events
 upload  files to the server
 files   what somebody saves in a folder of theirs
 check   the connection
+local   finding, setting up, starting and ending a server on this computer; "local log" reads its log
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from math import prod
 
@@ -157,7 +157,7 @@ class Loader:
         key = self._heat_key(patch, measure)
         if key not in self._cache:
             try:
-                found = self._desk.client.uncertainty(patch.case, measure, self._heat_box(patch))
+                found = _drawable(self._desk.client.uncertainty(patch.case, measure, self._heat_box(patch)))
             except NotFoundOnServer:
                 found = None
             self._cache.put(key, found, 0 if found is None else found.values.nbytes)
@@ -200,6 +200,11 @@ class Loader:
         if case is None or prod(case.shape) <= WHOLE_MAP_VOXELS:
             return None
         return with_context(patch.box, case.shape)
+
+
+def _drawable(heat: VoxelArray) -> VoxelArray:
+    """A heat map in the type that is drawn: turned here, as it takes long where the windows are."""
+    return replace(heat, values=heat.values.astype(np.float32, copy=False))
 
 
 def with_context(box: Box, shape: Sequence[int]) -> Box:

@@ -18,6 +18,9 @@ from NNActiveLogic.presenter.connection import Settings
 from NNActiveLogic.presenter.lanes import Cancellable, LanesLike
 
 LOOK_SECONDS = 2.0
+STOP_SECONDS = 60.0
+"""A training saves its state before the server ends."""
+_LOG_LINES = 200
 _LANE, _LOG_LANE = "local", "local log"
 _USED = "local"
 
@@ -199,16 +202,19 @@ class Local:
             return refuse(words.LOCAL_NOT_RUNNING)
         self._unwatch()
         self._settings.set(_USED, "no")
-        self._begin(LocalState.STOPPING, None)
         self._connection.disconnect()
-        self._work(lambda _: self._server.stop(60.0), self._stopped)
+        self._end()
         return DONE
 
     def watch_log(self, on: bool) -> None:
         """Somebody looks at the log, or no longer."""
         if on and self._log_watch is None:
             self._log_watch = self._lanes.every(
-                _LOG_LANE, 1.0, lambda: self._server.tail(200), done=self._logged, failed=lambda _: None
+                _LOG_LANE,
+                1.0,
+                lambda: self._server.tail(_LOG_LINES),
+                done=self._logged,
+                failed=lambda _: None,
             )
         elif not on and self._log_watch is not None:
             self._log_watch.cancel()
@@ -251,18 +257,29 @@ class Local:
         self._work(self._start, self._started)
 
     def _started(self, running: Running) -> None:
+        if self._cancel.is_set():
+            self._end()
+            return
         self._settings.set(_USED, "yes")
         self._become(LocalState.RUNNING)
         self._connection.connect(running.address, running.token)
         self._life_watch = self._lanes.every(
-            _LANE, LOOK_SECONDS, self._server.alive, done=self._looked_after, failed=lambda _: None
+            _LANE, LOOK_SECONDS, self._last_words, done=self._looked_after, failed=lambda _: None
         )
 
-    def _looked_after(self, alive: bool) -> None:
-        if not alive and self._state == LocalState.RUNNING:
+    def _last_words(self) -> tuple[str, ...] | None:
+        """The end of the log when the server has ended; None while it lives."""
+        return None if self._server.alive() else self._server.tail(_LOG_LINES)
+
+    def _looked_after(self, said: tuple[str, ...] | None) -> None:
+        if said is not None and self._state == LocalState.RUNNING:
             self._unwatch()
-            self._log = self._server.tail(200)
+            self._log = said
             self._become(LocalState.FAILED, words.say(words.LOCAL_ENDED))
+
+    def _end(self) -> None:
+        self._begin(LocalState.STOPPING, None)
+        self._work(lambda _: self._server.stop(STOP_SECONDS), self._stopped)
 
     def _stopped(self, ended: bool) -> None:
         self._become(LocalState.OFF, words.say(words.LOCAL_STOPPED if ended else words.LOCAL_LEFT))

@@ -9,7 +9,8 @@ from pathlib import Path
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.outbox import Entry, Outbox
 from NNActiveLogic.client.outbox_file import outbox_path
-from NNActiveLogic.client.values import Case, Event, Patch, Project
+from NNActiveLogic.client.values import Batch, Case, Event, Patch, Project
+from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.answering import DONE, Said
 from NNActiveLogic.presenter.budget import StartBudget, start_budget
 from NNActiveLogic.presenter.desk import Desk
@@ -28,6 +29,8 @@ from NNActiveLogic.presenter.worklist import Filter, Row, rows, shown
 
 _NO_EVENT = 2**53
 """Asking for what came after it tells the number of the newest event."""
+HERE = "this computer"
+"""Instead of an address, in the file of unsent answers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +50,9 @@ def find(client: Client, project: str, person: str, folder: Path) -> Found:
     last = client.events(_NO_EVENT).last
     known = client.project(project)
     snapshot = read(client, project, Snapshot(), PARTS)
-    server = client.transport.address.url
+    address = client.transport.address
+    # The port of a server here, or of a tunnel, changes; the id of a project is never given twice.
+    server = HERE if address.loopback else address.url
     outbox = Outbox(outbox_path(folder, server, project, person), server, project, person)
     return Found(known, snapshot, last, outbox, outbox.entries())
 
@@ -74,6 +79,7 @@ class Opened:
         self.desk = desk
         self.filter = Filter.ALL
         self.sized = False
+        self._drawn = False
         self.records = Records(desk, found.snapshot)
         self.sending = Sending(desk, found.entries)
         self.session = Session(desk, self.sending, self.records.find)
@@ -121,7 +127,15 @@ class Opened:
         """What the start still needs."""
         now = self.records.now
         begun = bool(now.statistics.cycles) or self.training.running
-        return start_budget(self.project, now.patches, now.statistics.balance, begun)
+        return start_budget(self.project, now.patches, now.statistics.balance, begun, self._drawn)
+
+    def drawn(self, batch: Batch) -> str:
+        """Random boxes were added; what is to be said of it, if anything."""
+        self._drawn = True
+        self.records.refresh("patches")
+        if not batch.missing:
+            return ""
+        return words.say(words.RANDOM_MISSING, n=len(batch.patches), all=len(batch.patches) + batch.missing)
 
     def add_folder(self, folder: Path, names: bool) -> Said:
         """Send every image of a folder; asks for consent where images leave this computer."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from NNActiveLogic.client.api import Client
-from NNActiveLogic.client.values import Box, Float3, Patch, Project, Suggestion
+from NNActiveLogic.client.values import Batch, Box, Float3, Patch, Project, Suggestion
 from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.answering import DONE, Said, refuse
 from NNActiveLogic.presenter.connection import Connection
@@ -91,7 +91,7 @@ class Projects:
         """Place a box for a class."""
         return self._ask(lambda client: client.place_patch(project, case, box, name), done)
 
-    def draw_start(self, project: str, count: int, done: Callable[[object], None]) -> Said:
+    def draw_start(self, project: str, count: int, done: Callable[[Batch], None]) -> Said:
         """Add random boxes for the start."""
         return self._ask(lambda client: client.start_patches(project, count), done)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,8 @@ from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.answering import DONE, Said
 from NNActiveLogic.presenter.desk import Desk
 from NNActiveLogic.presenter.lanes import Cancellable
+
+_LONGEST_NAME = 64
 
 
 class Source(Protocol):
@@ -112,7 +116,7 @@ class Uploads:
             channels = [_send(client, image, task) for image in case.files]
             if task.cancelled:
                 raise Cancelled(words.say(words.UPLOAD_STOPPED))
-            return client.add_case(project, channels, case.name)
+            return client.add_case(project, channels, server_name(case.name))
 
         self._task = self._desk.lanes.submit(
             "upload", work, done=self._done, failed=self._problem, progress=self._progress
@@ -146,6 +150,12 @@ class Uploads:
         if self._stopped:
             return words.say(words.UPLOAD_STOPPED)
         return words.count(self._sent, words.UPLOAD_DONE, words.UPLOADS_DONE) if self._sent else ""
+
+
+def server_name(name: str | None) -> str | None:
+    """A name as the server takes it: letters, digits, `_` and `-`; None when nothing is left of it."""
+    plain = unicodedata.normalize("NFKD", name or "").encode("ascii", "ignore").decode()
+    return re.sub(r"[^A-Za-z0-9-]+", "_", plain).strip("_-")[:_LONGEST_NAME] or None
 
 
 def _send(client: Client, image: Path | Source, task: Task[Case]) -> str:

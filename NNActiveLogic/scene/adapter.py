@@ -35,8 +35,6 @@ class SceneAdapter:
         self._counter: segments.EditCounter | None = None
         self._settings = HeatSettings()
         self._heat: VoxelArray | None = None
-        # The next patch of a case often has the same map, and turning it into VTK's numbers takes time.
-        self._drawn: tuple[VoxelArray, Any] | None = None
         self._stale = False
         self._in_3d = False
         self._windows: dict[str, tuple[float, float]] = {}
@@ -140,17 +138,16 @@ class SceneAdapter:
             views.go_to(image, Grid.of_case(self._view.case).crop(self._view.patch.box))
 
     def close(self) -> None:
-        """Remove what belongs to the patch. The image and the editor's settings stay."""
+        """Remove what belongs to the patch. The image, the editor's settings and the hidden box stay."""
         self._forget()
         heatmap.remove_heat()
         self._heat = None
-        for role in (nodes.Role.BOX, nodes.Role.SEGMENTS):
-            nodes.remove(role)
+        boxes.hide_box()
+        nodes.remove(nodes.Role.SEGMENTS)
 
     def leave(self) -> None:
         """Remove all that is ours, predictions and curves too; best called before a scene is closed."""
         self.close()
-        self._drawn = None
         views.turn_back()
         for role in nodes.Role:
             nodes.remove(role)
@@ -218,9 +215,7 @@ class SceneAdapter:
         elif heat is self._heat and node is not None:
             heatmap.style(node, self._settings, _names(view), self._stale)
         else:
-            known = self._drawn[1] if self._drawn is not None and self._drawn[0] is heat else None
-            node = heatmap.show_heat(heat, self._settings, _names(view), self._stale, known)
-            self._drawn = heat, node.GetImageData()
+            heatmap.show_heat(heat, self._settings, _names(view), self._stale)
             if self._in_3d:
                 heatmap.show_in_3d(True, self._settings, _names(view))
         self._heat = heat

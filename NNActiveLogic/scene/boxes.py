@@ -17,11 +17,22 @@ def show_box(grid: Grid) -> Any:
     Args:
         grid: of the box.
     """
-    nodes.remove(nodes.Role.BOX)
-    node = nodes.create("vtkMRMLMarkupsROINode", "NNActive box", nodes.Role.BOX, hidden=True)
-    node.CreateDefaultDisplayNodes()
+    node = nodes.find(nodes.Role.BOX) or _made()
     node.SetAndObserveObjectToNodeMatrix(vtk_matrix(grid.centre_to_ras))
     node.SetSize(*(float(edge) for edge in grid.extent_mm[::-1]))
+    node.SetDisplayVisibility(True)
+    return node
+
+
+def hide_box() -> None:
+    """Draw no box; its node stays for the next one, as every view takes a while to know a new one."""
+    for node in nodes.find_all(nodes.Role.BOX):
+        node.SetDisplayVisibility(False)
+
+
+def _made() -> Any:
+    node = nodes.create("vtkMRMLMarkupsROINode", "NNActive box", nodes.Role.BOX, hidden=True)
+    node.CreateDefaultDisplayNodes()
     node.SetLocked(True)
     node.SetSelectable(False)
     _style(node.GetDisplayNode())

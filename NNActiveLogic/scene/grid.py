@@ -189,6 +189,11 @@ def set_voxels(image: Any, values: np.ndarray, dtype: np.dtype | None = None) ->
     voxels(image)[...] = values
 
 
+def share_voxels(image: Any, values: np.ndarray) -> None:
+    """Give an image voxels (z, y, x), contiguous, that stay where they are; VTK keeps them alive."""
+    image.GetPointData().SetScalars(numpy_support.numpy_to_vtk(values.reshape(-1), deep=False))
+
+
 def voxels(image: Any) -> np.ndarray:
     """An image's voxels (z, y, x); a view, not a copy."""
     flat: np.ndarray = numpy_support.vtk_to_numpy(image.GetPointData().GetScalars())

@@ -28,17 +28,14 @@ _TITLES = {"predictive_entropy": ("Uncertainty",), "mutual_information": ("Model
 """Lines, as a wide legend would cover the box."""
 
 
-def show_heat(
-    heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], stale: bool, voxels: Any = None
-) -> Any:
+def show_heat(heat: VoxelArray, settings: HeatSettings, names: tuple[str, ...], stale: bool) -> Any:
     """Make or fill the heat map's volume and draw it as the settings say.
 
     Args:
-        heat: nats, float (z, y, x), of the whole image or of a box in it.
+        heat: nats, float (z, y, x), of the whole image or of a box in it; float32 is drawn without a copy.
         settings: how it is drawn.
         names: of the classes; the first has value 1.
         stale: it comes from an older model than the newest.
-        voxels: the image data that an earlier volume had for the same map; None to make it.
     """
     node = nodes.find(nodes.Role.HEAT)
     if node is None:
@@ -46,11 +43,7 @@ def show_heat(
         node.CreateDefaultDisplayNodes()
         node.GetDisplayNode().SetSaveWithScene(False)
         node.GetDisplayNode().AutoWindowLevelOff()
-    if voxels is None:
-        volumes.fill(node, Grid.of_array(heat.info), heat.values)
-    else:
-        node.SetIJKToRASMatrix(Grid.of_array(heat.info).matrix())
-        node.SetAndObserveImageData(voxels)
+    volumes.fill(node, Grid.of_array(heat.info), heat.values, share=True)
     style(node, settings, names, stale)
     return node
 
@@ -66,27 +59,28 @@ def style(node: Any, settings: HeatSettings, names: tuple[str, ...], stale: bool
     display.ApplyThresholdOn()
     display.SetAndObserveColorNodeID(table_id(*(STALE if stale else FRESH)))
     node.SetName(f"NNActive heat map{' (older model)' if stale else ''}")
-    put_on(node, settings.opacity if settings.visible else 0.0)
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+        composite.SetForegroundVolumeID(node.GetID())
+        composite.SetForegroundOpacity(settings.opacity if settings.visible else 0.0)
     _legend(node, _title(settings.measure, names), settings.visible, stale)
     for rendering in nodes.find_all(nodes.Role.RENDERING):
         if rendering.IsA("vtkMRMLVolumePropertyNode"):
             _render_as(rendering.GetVolumeProperty(), display, settings.threshold, top)
 
 
-def put_on(node: Any, opacity: float | None = None) -> None:
-    """The heat map over the image in every slice view; None leaves the opacity as it is."""
-    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+def put_back() -> None:
+    """Draw the heat map, if there is one, as it was before something else was shown."""
+    node = nodes.find(nodes.Role.HEAT)
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode") if node is not None else ():
         composite.SetForegroundVolumeID(node.GetID())
-        if opacity is not None:
-            composite.SetForegroundOpacity(opacity)
+        _legend_of(node).SetVisibility(composite.GetForegroundOpacity() > 0)
 
 
 def hide_legend() -> None:
     """No legend while the heat map is not shown; `style` brings it back."""
     node = nodes.find(nodes.Role.HEAT)
-    legend = node and slicer.modules.colors.logic().GetColorLegendDisplayNode(node)
-    if legend is not None:
-        legend.SetVisibility(False)
+    if node is not None:
+        _legend_of(node).SetVisibility(False)
 
 
 def remove_heat() -> None:
@@ -138,7 +132,7 @@ def _render_as(prop: Any, display: Any, threshold: float, top: float) -> None:
     prop.ShadeOff()
 
 
-def _legend(node: Any, title: tuple[str, ...], visible: bool, stale: bool) -> None:
+def _legend_of(node: Any) -> Any:
     logic = slicer.modules.colors.logic()
     legend = logic.GetColorLegendDisplayNode(node)
     if legend is None:
@@ -150,6 +144,11 @@ def _legend(node: Any, title: tuple[str, ...], visible: bool, stale: bool) -> No
         legend.GetLabelTextProperty().SetFontSize(10)
         legend.SetLabelFormat("%.2f")
         legend.SetNumberOfLabels(4)
+    return legend
+
+
+def _legend(node: Any, title: tuple[str, ...], visible: bool, stale: bool) -> None:
+    legend = _legend_of(node)
     legend.SetAndObserveColorNodeID(node.GetDisplayNode().GetColorNodeID())
     legend.SetTitleText("\n".join([*title, "[nats]", *(["older model"] if stale else [])]))
     legend.SetVisibility(visible)

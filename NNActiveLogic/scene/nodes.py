@@ -32,6 +32,23 @@ class Role(StrEnum):
     ROUGH = "rough"
 
 
+_CLASSES: dict[Role, tuple[str, ...]] = {
+    Role.IMAGE: ("vtkMRMLScalarVolumeNode",),
+    Role.HEAT: ("vtkMRMLScalarVolumeNode",),
+    Role.RENDERING: ("vtkMRMLVolumeRenderingDisplayNode", "vtkMRMLVolumePropertyNode"),
+    Role.BOX: ("vtkMRMLMarkupsROINode",),
+    Role.SEGMENTS: ("vtkMRMLSegmentationNode",),
+    Role.EDITOR: ("vtkMRMLSegmentEditorNode",),
+    Role.PREDICTION: ("vtkMRMLSegmentationNode",),
+    Role.CURVES: ("vtkMRMLTableNode", "vtkMRMLPlotChartNode", "vtkMRMLPlotSeriesNode"),
+    Role.SHOWN: ("vtkMRMLScalarVolumeNode",),
+    Role.POINT: ("vtkMRMLMarkupsFiducialNode",),
+    Role.ROUGH: ("vtkMRMLMarkupsROINode",),
+}
+"""What nodes of a role are. Nodes are looked up some thirty times for each patch, and a scene has hundreds of
+nodes: asked for by class, the rest of them is passed over in C++."""
+
+
 def create(class_name: str, name: str, role: Role, *, saved: bool = False, hidden: bool = False) -> Any:
     """A new node of ours.
 
@@ -45,6 +62,8 @@ def create(class_name: str, name: str, role: Role, *, saved: bool = False, hidde
     """
     node = slicer.mrmlScene.CreateNodeByClass(class_name)
     node.UnRegister(None)
+    if not any(node.IsA(known) for known in _CLASSES[role]):
+        raise ValueError(f"a {class_name} would not be found by the role '{role}'")
     node.SetName(slicer.mrmlScene.GenerateUniqueName(name))
     node.SetAttribute(ROLE, role.value)
     node.SetSaveWithScene(saved)
@@ -60,9 +79,8 @@ def find(role: Role) -> Any:
 
 def find_all(role: Role) -> list[Any]:
     """All nodes of a role, as a scene that was added to another may bring a second one."""
-    scene = slicer.mrmlScene
-    nodes = (scene.GetNthNode(index) for index in range(scene.GetNumberOfNodes()))
-    return [node for node in nodes if node.GetAttribute(ROLE) == role.value]
+    found = (node for name in _CLASSES[role] for node in of_class(name))
+    return [node for node in found if node.GetAttribute(ROLE) == role.value]
 
 
 def remove(role: Role) -> None:

@@ -14,13 +14,16 @@ import numpy as np
 import slicer
 
 from NNActiveLogic.client.values import Box, Case, Float3, Index3
-from NNActiveLogic.scene import nodes
+from NNActiveLogic.scene import nodes, volumes
 from NNActiveLogic.scene.colours import Colour
 from NNActiveLogic.scene.grid import Grid, as_array
+from NNActiveLogic.scene.reading import refuse_transform
 from NNActiveLogic.work import WorkError
 
 _CLASS = "NNActive.Class"
 _SMALLEST_MM = 0.1
+_FILL = 0.15
+"""Opacity of a rough box: the structure in it must be seen."""
 
 
 class Picker:
@@ -69,8 +72,13 @@ def box_at(point_ras: Sequence[float] | np.ndarray, case: Case, size: Index3) ->
         size: voxels (z, y, x), as the project has them.
 
     Raises:
-        WorkError: the point is outside the image.
+        WorkError: the point is outside the image; or the image in the views is not where it belongs, so that
+            the click was on something else.
     """
+    for volume in volumes.nodes_of(case):
+        refuse_transform(volume, "The image")
+        if not Grid.of_volume(volume).is_same(Grid.of_case(case)):
+            raise WorkError("The case's image was moved in the scene.", "Remove it, and show the case again.")
     index = Grid.of_case(case).to_index(np.asarray(point_ras, float))
     if (index < -0.5).any() or (index > np.asarray(case.shape) - 0.5).any():
         raise WorkError("That point is outside the image.", "Click into the image.")
@@ -177,11 +185,12 @@ def _place(mark: Any, colour: Colour) -> None:
     mark.CreateDefaultDisplayNodes()
     display = mark.GetDisplayNode()
     display.SetSaveWithScene(False)
+    display.SetFillOpacity(_FILL)
     for paint in (display.SetColor, display.SetSelectedColor, display.SetActiveColor):
         paint(*colour)
-    logic = slicer.modules.markups.logic()
-    logic.SetActiveList(mark)
-    logic.StartPlaceMode(False)
+    slicer.modules.markups.logic().SetActiveList(mark)
+    # Not the logic's StartPlaceMode: that places single points, whatever the active list is.
+    _interaction().SwitchToSinglePlaceMode()
 
 
 def _interaction() -> Any:

@@ -29,14 +29,15 @@ def show_case(case: Case, image: VoxelArray) -> Any:
         WorkError: the voxels have another shape than the case.
     """
     volume = volumes.show_image(case, image, role=nodes.Role.SHOWN)
-    work = nodes.find(nodes.Role.IMAGE)
-    if volume is not work:
-        _show_patch(False)
-        hide_predictions(case)
+    of_patch = volume.GetAttribute(nodes.ROLE) == nodes.Role.IMAGE
+    hide_predictions(case)
     views.show_background(volume)
-    heat = nodes.find(nodes.Role.HEAT)
-    if volume is work and heat is not None:
-        heatmap.put_on(heat)
+    _show_patch(of_patch)
+    if of_patch:
+        heatmap.put_back()
+    else:
+        nodes.remove(nodes.Role.RENDERING)
+        heatmap.hide_legend()
     views.go_to(volume, Grid.of_case(case), _MARGIN)
     return volume
 
@@ -99,12 +100,10 @@ def back_to_work() -> None:
 
 
 def _show_patch(visible: bool) -> None:
-    for role in (nodes.Role.SEGMENTS, nodes.Role.BOX):
-        for node in nodes.find_all(role):
-            node.SetDisplayVisibility(visible)
-    if not visible:
-        nodes.remove(nodes.Role.RENDERING)
-        heatmap.hide_legend()
+    segments = nodes.find_all(nodes.Role.SEGMENTS)
+    # The box of a patch that was closed is still there, hidden.
+    for node in (*segments, *nodes.find_all(nodes.Role.BOX)):
+        node.SetDisplayVisibility(visible and bool(segments))
 
 
 def _segment(label: Label, value: int, shared: Any) -> Any:

@@ -10,7 +10,7 @@ import vtk
 from NNActiveLogic.client.arrays import VoxelArray
 from NNActiveLogic.client.values import Box, Case
 from NNActiveLogic.scene import nodes
-from NNActiveLogic.scene.grid import Grid, set_voxels, voxels
+from NNActiveLogic.scene.grid import Grid, set_voxels, share_voxels, voxels
 from NNActiveLogic.work import WorkError
 
 _SHOWN = (0.5, 99.5)
@@ -46,10 +46,14 @@ def show_image(
 
 def image_of(case: Case) -> Any:
     """The volume node of a case, with the case's grid; None when it is not in the scene."""
-    for node in (*nodes.find_all(nodes.Role.IMAGE), *nodes.find_all(nodes.Role.SHOWN)):
-        if node.GetAttribute(nodes.CASE) == case.id and Grid.of_volume(node).is_same(Grid.of_case(case)):
-            return node
-    return None
+    grid = Grid.of_case(case)
+    return next((node for node in nodes_of(case) if Grid.of_volume(node).is_same(grid)), None)
+
+
+def nodes_of(case: Case) -> list[Any]:
+    """The volume nodes that were made for a case, also when somebody moved them since."""
+    ours = (*nodes.find_all(nodes.Role.IMAGE), *nodes.find_all(nodes.Role.SHOWN))
+    return [node for node in ours if node.GetAttribute(nodes.CASE) == case.id]
 
 
 def _made(case: Case, image: VoxelArray, focus: Box | None, role: nodes.Role) -> Any:
@@ -70,10 +74,16 @@ def _made(case: Case, image: VoxelArray, focus: Box | None, role: nodes.Role) ->
     return node
 
 
-def fill(node: Any, grid: Grid, values: np.ndarray) -> None:
+def fill(node: Any, grid: Grid, values: np.ndarray, share: bool = False) -> None:
     """Give a volume node voxels (z, y, x) and their place; values that are no numbers become 0.
 
     A display node should have its automatic window off by now, or each voxel is looked at once more.
+
+    Args:
+        node: volume node.
+        grid: where the voxels lie.
+        values: of the shape of the grid.
+        share: let the node use this very memory where it can; for voxels that nobody changes.
 
     Raises:
         ValueError: another shape than the grid.
@@ -82,12 +92,25 @@ def fill(node: Any, grid: Grid, values: np.ndarray) -> None:
         raise ValueError(f"values: shape {values.shape}, the grid has {grid.shape}")
     image = vtk.vtkImageData()
     image.SetDimensions(*values.shape[::-1])
-    set_voxels(image, values, _drawable(values.dtype))
-    if values.dtype.kind == "f":
-        for plane in voxels(image):  # plane by plane: masks of a large volume would not stay in the cache
-            plane[~np.isfinite(plane)] = 0
+    dtype = _drawable(values.dtype)
+    if share and dtype == values.dtype and values.flags.c_contiguous and _all_finite(values):
+        share_voxels(image, values)
+    else:
+        set_voxels(image, values, dtype)
+        if values.dtype.kind == "f":
+            _clear_non_finite(voxels(image))
     node.SetIJKToRASMatrix(grid.matrix())
     node.SetAndObserveImageData(image)
+
+
+def _all_finite(values: np.ndarray) -> bool:
+    """Whether every value is a number; both extremes show what is none, and are found fast."""
+    return values.size == 0 or bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+
+
+def _clear_non_finite(values: np.ndarray) -> None:
+    for plane in values:  # plane by plane: masks of a large volume would not stay in the cache
+        plane[~np.isfinite(plane)] = 0
 
 
 def _drawable(dtype: np.dtype) -> np.dtype:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import slicer
@@ -28,18 +29,25 @@ _OPEN = {
 """Which folds are open at a step."""
 
 
+@contextmanager
+def errorsShown(panel: Panel) -> Iterator[None]:
+    """What goes wrong meanwhile is shown in the panel; what nobody foresaw goes on to the log, too."""
+    try:
+        yield
+    except WorkError as problem:
+        panel.showMessage(str(problem))
+    except Exception as problem:
+        panel.showError(problem)
+        raise
+
+
 def slot(method: Callable[..., Any]) -> Callable[..., Any]:
     """For methods that Qt calls, of objects with a `panel`: an error is shown, not only printed."""
 
     @functools.wraps(method)
     def run(self: Any, *arguments: Any) -> Any:
-        try:
+        with errorsShown(self.panel):
             return method(self, *arguments)
-        except WorkError as problem:
-            return self.panel.showMessage(str(problem))
-        except Exception as problem:
-            self.panel.showError(problem)
-            raise
 
     return run
 
@@ -82,13 +90,14 @@ class Panel:
 
     def tick(self) -> None:
         """A turn of the timer: results arrive, and what has changed is drawn."""
-        self.presenter.tick()
-        if not self.entered:
-            return
-        for section in self.sections.values():
-            section.tick()
-        if self._stale:
-            self.refresh()
+        with errorsShown(self):
+            self.presenter.tick()
+            if not self.entered:
+                return
+            for section in self.sections.values():
+                section.tick()
+            if self._stale:
+                self.refresh()
 
     def refresh(self) -> None:
         """Draw everything now."""

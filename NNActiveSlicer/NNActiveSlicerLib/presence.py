@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import qt
-import slicer
 
 from NNActiveLogic.scene import views
 from NNActiveSlicerLib.panel import Panel, slot
@@ -36,7 +35,7 @@ class Presence:
         if opened is None:
             return
         activity = opened.session.screen.activity
-        activity.background(slicer.app.activeWindow() is None)
+        activity.background(qt.QApplication.activeWindow() is None)
         place = qt.QCursor.pos()
         now = (place.x(), place.y(), self.panel.adapter.edits(), views.stamp())
         if now != self._seen:

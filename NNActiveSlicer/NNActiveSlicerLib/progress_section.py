@@ -68,6 +68,7 @@ class ProgressSection(Section):
         self._cases.fill([(one.case, _case_cells(one)) for one in view.cases])
         self._showCurve()
         self._showButtons()
+        self._showLooking()
         self._showExport()
 
     @slot
@@ -128,6 +129,13 @@ class ProgressSection(Section):
         cases = opened.records.now.cases if opened is not None else ()
         return next((one for one in cases if one.id == wanted), None)
 
+    def _showLooking(self) -> None:
+        opened = self.presenter.opened
+        looking = opened.looking if opened is not None else None
+        loading = looking is not None and looking.busy
+        texts = _("Loading …") if loading else (looking.notice if looking is not None else "")
+        say(self.ui.lookingLabel, texts)
+
     def _showButtons(self) -> None:
         case = self._case()
         self.ui.predictionButton.enabled = case is not None and case.model is not None
@@ -150,8 +158,7 @@ class ProgressSection(Section):
     def _showExport(self) -> None:
         ui, opened = self.ui, self.presenter.opened
         view: Any = opened.exports.view() if opened is not None else None
-        looking = opened.looking.notice if opened is not None else ""
-        say(ui.exportLabel, looking or (view.sentence if view is not None else ""))
+        say(ui.exportLabel, view.sentence if view is not None else "")
         running = view is not None and view.running
         ui.exportBar.visible = ui.exportCancelButton.visible = running
         ui.exportBar.value = round(_STEPS * ((view.fraction if view is not None else None) or 0.0))

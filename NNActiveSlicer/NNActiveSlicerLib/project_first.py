@@ -6,7 +6,7 @@ from typing import Any
 
 from slicer.i18n import tr as _
 
-from NNActiveLogic.client.values import Label, Patch
+from NNActiveLogic.client.values import Batch, Label, Patch
 from NNActiveLogic.presenter import words
 from NNActiveLogic.scene import placing
 from NNActiveLogic.scene.colours import class_colour
@@ -31,6 +31,7 @@ class FirstBoxes(Section):
         self._rows = TableRows(self.ui.classTable, 0)
         self._picker = placing.Picker()
         self._label: Label | None = None
+        self._moveOn = False
         self.ui.placeButton.connect("clicked()", self.onPlace)
         self.ui.randomButton.connect("clicked()", self.onRandom)
         self.ui.classTable.connect("itemSelectionChanged()", self.onSelect)
@@ -48,7 +49,8 @@ class FirstBoxes(Section):
                 for row in budget.rows
             ]
         )
-        if not self._rows.current:
+        enough = self._rows.current not in [row.name for row in budget.rows if row.missing]
+        if not self._rows.current or (self._moveOn and enough):
             self._next()
         self.ui.randomButton.visible = budget.random > 0
         self.ui.randomButton.text = _("Add {n} random boxes").format(n=budget.random)
@@ -93,6 +95,7 @@ class FirstBoxes(Section):
     @slot
     def onSelect(self) -> None:
         """Another structure was chosen."""
+        self._moveOn = False
         if self._label is not None:
             self._begin()
         self._drawButton()
@@ -122,12 +125,14 @@ class FirstBoxes(Section):
         )
 
     def _placed(self, patch: Patch) -> None:
+        self._moveOn = True
         self.panel.showMessage(words.say(words.PLACED, name=patch.group))
-        self._drawn(patch)
-
-    def _drawn(self, _: object) -> None:
         if self.presenter.opened is not None:
             self.presenter.opened.records.refresh("patches")
+
+    def _drawn(self, batch: Batch) -> None:
+        if self.presenter.opened is not None:
+            self.panel.showMessage(self.presenter.opened.drawn(batch))
 
     def _next(self) -> None:
         """Choose the first structure that still needs boxes."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from slicer.i18n import tr as _
 
 from NNActiveLogic.presenter import words
@@ -123,6 +125,7 @@ class ProjectSection(Section):
         ui, project = self.ui, opened.project
         if self.panel.settings.get(_LAST) != project.id:
             self.panel.settings.set(_LAST, project.id)
+        self._projects = []  # chosen anew when the list is next seen
         names = ", ".join(label.name for label in project.labels)
         ui.headLabel.text = words.say(words.PROJECT_TITLE, name=project.name, labels=names)
         rows = [(case.id, case.name) for case in opened.records.now.cases]
@@ -136,7 +139,7 @@ class ProjectSection(Section):
         ui.firstBox.visible = not opened.budget().over
         self._fold(project_step(self.presenter))
 
-    def _list(self, combo, rows: list[tuple[str, str]], chosen: str) -> None:
+    def _list(self, combo: Any, rows: list[tuple[str, str]], chosen: str) -> None:
         with quiet(combo):
             combo.clear()
             for _id, name in rows:

@@ -25,7 +25,10 @@ class TableRows:
     def __init__(self, table: Any, stretched: int) -> None:
         self._table = table
         self._shown: list[tuple[str, Cells]] = []
+        self._stretched = stretched
         header = table.horizontalHeader()
+        # Widths follow the rows that are seen: looking at all of a long table takes too long.
+        header.setResizeContentsPrecision(0)
         for column in range(table.columnCount):
             fixed = qt.QHeaderView.ResizeToContents
             header.setSectionResizeMode(column, qt.QHeaderView.Stretch if column == stretched else fixed)
@@ -69,10 +72,10 @@ class TableRows:
         wanted = {key for key, _ in rows}
         gone = [row for row, (key, _) in enumerate(self._shown) if key not in wanted]
         if 2 * len(gone) > len(self._shown):
-            gone = [*range(len(self._shown))]
-        for row in reversed(gone):
-            del self._shown[row]
-            if self._shown:
+            self._shown.clear()
+        else:
+            for row in reversed(gone):
+                del self._shown[row]
                 self._table.removeRow(row)
         if not self._shown:
             self._table.setRowCount(0)
@@ -97,15 +100,20 @@ class TableRows:
     def _write(self, row: int, key: str, cells: Cells) -> int:
         before = self._shown[row][1]
         self._shown[row] = (key, cells)
+        if cells == before:
+            return 0
         written = 0
         for column, text in enumerate(cells):
             if column < len(before) and before[column] == text:
                 continue
             item = self._table.item(row, column)
+            new = item is None
             if item is None:
                 item = qt.QTableWidgetItem()
-                self._table.setItem(row, column, item)
             item.setText(text)
-            item.setToolTip(text)
+            if column == self._stretched:
+                item.setToolTip(text)
+            if new and text:  # in the table every change of it would be told
+                self._table.setItem(row, column, item)
             written += 1
         return written

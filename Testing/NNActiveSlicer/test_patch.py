@@ -214,7 +214,8 @@ def test_what_is_shown_is_marked_when_a_newer_model_comes(working, ui, clinic):
 def test_a_box_that_is_not_seen_is_not_answered(working, ui, clinic):
     from NNActiveLogic.scene import results
 
-    case = next(one for one in working.presenter.opened.records.now.cases if one.id != working.session.patch.case)
+    cases = working.presenter.opened.records.now.cases
+    case = next(one for one in cases if one.id != working.session.patch.case)
     results.show_case(case, working.presenter.opened.desk.client.image(case.id))
     working.panel.refresh()
     assert "Press Centre" in ui.sentenceLabel.text
@@ -261,3 +262,28 @@ def test_leaving_the_module_lets_go_of_views_and_keys(working, ui):
     working.host.enter()
     assert working.adapter.is_open
     assert ui.editor.activeEffect().name == "Paint"
+
+
+def test_active_time_ends_with_the_last_input_and_goes_on_with_the_next(working, ui, steps):
+    activity = working.session.screen.activity
+    working.until(lambda: ui.timeLabel.text == "0:01")
+    activity._last_input -= 1000
+    pause = activity.seconds
+    working.panel.sections["patch"].presence.look()
+    steps.settle()
+    assert activity.seconds == pause
+    working.paint("class-1", np.s_[:2])
+    working.until(lambda: activity.seconds > pause)
+
+
+def test_time_stands_still_while_another_program_is_in_front(working, monkeypatch):
+    import qt
+
+    activity = working.session.screen.activity
+    monkeypatch.setattr(qt.QApplication, "activeWindow", staticmethod(lambda: None))
+    presence = working.panel.sections["patch"].presence
+    presence.look()
+    assert activity._behind
+    monkeypatch.undo()
+    presence.look()
+    assert not activity._behind

@@ -16,12 +16,19 @@ def live(tmp_path_factory):
         yield server
 
 
+def hire(host, live, name):
+    from NNActiveLogic.client.transport import Limits
+    from testkit.reader import Reader
+
+    reader = Reader(host)
+    reader.presenter.connection._limits = Limits()  # a real server may be busy
+    return reader.connect(live.url, live.tokens[name])
+
+
 @pytest.fixture
 def ann(nnactive, live):
     """An administrator who has connected to the real server."""
-    from testkit.reader import Reader
-
-    return Reader(nnactive).connect(live.url, live.tokens["ann"])
+    return hire(nnactive, live, "ann")
 
 
 @pytest.fixture
@@ -34,7 +41,15 @@ def project(ann, steps):
 
 
 @pytest.fixture
-def volume(nnactive):
+def views(nnactive):
+    """What a slice view keeps in the scene."""
+    import slicer
+
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSliceCompositeNode").SetLayoutName("Red")
+
+
+@pytest.fixture
+def volume(nnactive, views):
     """An oblique image in the scene; its voxels are known."""
     return make_volume("MR of Mrs Miller", 0)
 
@@ -64,7 +79,7 @@ def make(ann, project, steps):
                 steps.click(new.addButton)
             new.labelsTable.item(row, 0).setText(structure)
         steps.click(new.createButton)
-        ann.until(lambda: ann.presenter.opened is not None)
+        ann.until(lambda: ann.presenter.opened is not None, 60)
         ann.until(lambda: not ann.panel._stale)
         return ann.presenter.opened
 
@@ -129,9 +144,7 @@ def test_colour_and_term_of_a_structure_reach_the_server(live, nnactive, make, p
 
 
 def test_an_annotator_sees_no_way_to_make_a_project(nnactive, live, steps):
-    from testkit.reader import Reader
-
-    ben = Reader(nnactive).connect(live.url, live.tokens["ben"])
+    ben = hire(nnactive, live, "ben")
     ben.until(lambda: not ben.panel._stale and not ben.presenter.projects.busy)
     assert not ben.ui("project").newBox.visible
 

@@ -50,7 +50,6 @@ def gone(clinic):
 
 
 def test_the_panel_reacts_while_every_answer_is_held_back(reader, held, clinic, steps):
-    reader.presenter.connection._limits = None
     reader.begin()
     reader.all_loaded()
     held("/v1/")

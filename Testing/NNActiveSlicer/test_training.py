@@ -76,7 +76,8 @@ def test_a_training_is_stopped_and_gone_on_with(answered, training, ui, clinic, 
 def test_the_log_is_there_for_who_opens_it(answered, training, ui, clinic):
     clinic.jobs[training]["log"] = ["answers: 5 steps", "train: 100 steps"]
     answered.presenter.opened.records.refresh("jobs")
-    answered.until(lambda: ui.logBox.visible)
+    answered.until(lambda: "train" in ui.logText.plainText)
+    assert ui.logBox.visible
     assert ui.logBox.collapsed
     assert ui.logText.plainText.splitlines()[-1] == "train: 100 steps"
 

@@ -68,19 +68,19 @@ def _in_python(kind: type, name: str) -> bool:
     return False
 
 
-def _get(self: QObject, name: str) -> Any:
+def _get(self: QObject, name: str, own: Callable[..., Any] = raw) -> Any:
     if name.startswith("__"):
-        return raw(self, name)
+        return own(self, name)
     kind = type(self)
     if _in_python(kind, name):
-        value = raw(self, name)
+        value = own(self, name)
         return qt_signals.BoundSignal(self, name) if isinstance(value, SignalInstance) else value
     if name in _special:
         return _special[name](self)
     found = qt_properties(qt_class(kind)).get(name)
     if found is not None:
         return _read(self, name, found[1])
-    return _other(self, name)
+    return _other(self, name, own)
 
 
 def _read(self: QObject, name: str, getter: Callable[..., Any] | None) -> Any:
@@ -91,11 +91,11 @@ def _read(self: QObject, name: str, getter: Callable[..., Any] | None) -> Any:
     return raw(self, "property")(name)
 
 
-def _other(self: QObject, name: str) -> Any:
+def _other(self: QObject, name: str, own: Callable[..., Any]) -> Any:
     """Methods, signals, dynamic properties, children."""
     if name not in ONLY_PYSIDE:
         try:
-            value = raw(self, name)
+            value = own(self, name)
         except AttributeError:
             pass
         else:
@@ -173,6 +173,14 @@ def install(classes: Iterable[type]) -> None:
     if QObject.__getattribute__ is _get:
         return
     QObject.__getattribute__ = _get  # type: ignore[method-assign]
-    for kind in classes:  # setting is not inherited from QObject: each class has its own
-        if issubclass(kind, QObject):
-            kind.__setattr__ = _set  # type: ignore[method-assign,assignment]
+    for kind in classes:
+        if not issubclass(kind, QObject):
+            continue
+        kind.__setattr__ = _set  # type: ignore[method-assign,assignment]  # not inherited from QObject
+        if kind is not QObject and "__getattribute__" in vars(kind):
+            # Of QMenu, QProcess and QFile, which have methods with and without an object of the same name.
+            kind.__getattribute__ = _getting_by(kind.__getattribute__)  # type: ignore[method-assign]
+
+
+def _getting_by(own: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, name: _get(self, name, own)

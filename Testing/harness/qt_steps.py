@@ -114,10 +114,11 @@ def cut_off(root: Any) -> list[str]:
     """Shown labels and buttons below a widget that have less room than their text needs."""
     found = []
     for one in QtCore.QObject.findChildren(root, QtWidgets.QWidget):
-        if not QtWidgets.QWidget.isVisible(one) or not isinstance(one, _WITH_TEXT):
+        shown = QtWidgets.QWidget.isVisible(one) and isinstance(one, _WITH_TEXT)
+        if not shown or hasattr(type(one), "_header"):  # a section, which holds others
             continue
         wraps = isinstance(one, QtWidgets.QLabel) and QtWidgets.QLabel.wordWrap(one)
-        room, needed = QtWidgets.QWidget.size(one), one.sizeHint()
+        room, needed = QtWidgets.QWidget.size(one), type(one).sizeHint(one)
         if wraps:
             needed = QtCore.QSize(0, QtWidgets.QLabel.heightForWidth(one, room.width()))
         if needed.width() > room.width() or needed.height() > room.height():

@@ -26,6 +26,7 @@ class Signature:
     returns: bool = False
 
     @classmethod
+    @cache
     def parse(cls, text: str) -> Signature:
         """From the table's notation."""
         name, _, rest = text.partition("(")

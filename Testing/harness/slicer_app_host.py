@@ -16,6 +16,7 @@ from PySide6 import QtCore, QtGui, QtWidgets
 
 from harness import mrml_scene, qt_dialogs, qt_faults, qt_settings, qt_signals, qt_steps, qt_widgets
 from harness.qt_standin import behaves_as, standin, values_of
+from harness.slicer_app_layout import FOUR_UP
 
 
 @behaves_as("qSlicerScriptedLoadableModuleWidget")
@@ -69,15 +70,21 @@ class Host:
 
     def show(self, width: int = 420, height: int = 900) -> None:
         """Put the panel on the (invisible) screen."""
-        area = QtWidgets.QScrollArea()
-        area.setWidgetResizable(True)
-        area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
-        area.setWidget(self.parent)
-        self.window.setCentralWidget(area)
+        if self._area() is None:
+            area = QtWidgets.QScrollArea()
+            area.setWidgetResizable(True)
+            area.setHorizontalScrollBarPolicy(QtCore.Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+            area.setFrameShape(QtWidgets.QFrame.Shape.NoFrame)
+            area.setWidget(self.parent)
+            self.window.setCentralWidget(area)
         self.window.resize(width, height)
         self.window.show()
         qt_steps.settle()
+
+    def _area(self) -> Any:
+        """The scrolled place of this panel; None while it is not shown."""
+        area = self.window.centralWidget()
+        return area if isinstance(area, QtWidgets.QScrollArea) and area.widget() is self.parent else None
 
     def enter(self) -> None:
         """The person selects the module."""
@@ -116,8 +123,8 @@ class Host:
         del manager._modules[name]
         for entry in (name.lower(), f"{name}Instance", f"{name}Widget"):
             vars(slicer.modules).pop(entry, None)
-        area = self.window.centralWidget()
-        if isinstance(area, QtWidgets.QScrollArea) and area.widget() is self.parent:
+        area = self._area()
+        if area is not None:
             area.takeWidget()
             self.window.takeCentralWidget().deleteLater()
         self.parent.deleteLater()
@@ -183,6 +190,7 @@ def session() -> Iterator[Callable[[Path], Host]]:
     qt_settings.forget()
     qt_dialogs.answers.forget()
     qt_faults.take()
+    slicer.app.layoutManager().setLayout(FOUR_UP)
     hosts: list[Host] = []
 
     def load_(path: Path, *, show: bool = True) -> Host:

@@ -89,6 +89,7 @@ class _View:
         self.window.AddRenderer(self.renderer)
         self.interactor = vtk.vtkRenderWindowInteractor()
         self.interactor.SetRenderWindow(self.window)
+        self.interactor.SetInteractorStyle(vtk.vtkInteractorStyle())  # the usual one keeps all clicks
         self._add_layers()
         self.interactor.Initialize()
         self.managers = slicer.vtkMRMLDisplayableManagerGroup()
@@ -164,7 +165,7 @@ class SliceView(_View):
         super().render()
 
     def resize(self, size: tuple[int, int]) -> None:
-        """As in Slicer, a pixel keeps its size in mm."""
+        """Slicer's logic decides what is seen then."""
         super().resize(size)
         self.logic.ResizeSliceNode(*size)
 
@@ -175,6 +176,14 @@ class SliceView(_View):
         column, row = (ras_to_xy @ [*point_ras, 1.0])[:2]
         # Column and row name the pixel's lower left corner in this matrix, so its own voxel is rounded down.
         return self.size[1] - 1 - int(np.floor(row + 0.5)), int(np.floor(column + 0.5))
+
+    def click(self, point_ras: np.ndarray) -> None:
+        """Press the left mouse button at a point (RAS, mm) of the slice that is shown."""
+        self.render()
+        row, column = self.pixel_of(point_ras)
+        for event in ("EnterEvent", "MouseMoveEvent", "LeftButtonPressEvent", "LeftButtonReleaseEvent"):
+            self.interactor.SetEventInformation(column, self.size[1] - 1 - row)
+            self.interactor.InvokeEvent(event)
 
 
 class ThreeDView(_View):

@@ -95,7 +95,8 @@ class Reader:
 
     def texts(self, table, column):
         """What stands in a column of a table, from top to bottom."""
-        return [table.item(row, column).text() for row in range(table.rowCount)]
+        items = [table.item(row, column) for row in range(table.rowCount)]
+        return ["" if item is None else item.text() for item in items]
 
     @staticmethod
     def sent_labels(answer):

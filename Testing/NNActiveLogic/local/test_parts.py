@@ -126,15 +126,15 @@ def test_torch_fits_the_graphics_card_and_nobody_downloads_gigabytes_unasked(tmp
     given.write_text("numpy==2.4.6\ntorch==2.13.0\ntorchvision==0.28.0\n")
     sources = Sources(constraints=given)
     words = attempt(tmp_path, sources)._arguments()
-    assert "--extra-index-url=https://download.pytorch.org/whl/cpu" in words
+    assert "--find-links=https://download.pytorch.org/whl/cpu/torch/" in words
     assert words[-1] == "nnactive-server"
     used = Path(words[words.index("--constraint") + 1]).read_text()
     assert used == "numpy==2.4.6\ntorch==2.13.0+cpu\ntorchvision==0.28.0\n"
     new, old = (attempt(tmp_path, sources, Card("a card", driver)) for driver in (580, 535))
-    assert not any("extra-index" in word for word in new._arguments())
+    assert not any("find-links" in word for word in new._arguments())
     assert any("whl/cu" in word for word in old._arguments())
     assert "+cpu" not in (tmp_path / "downloads" / "constraints.txt").read_text()
-    assert not any("extra-index" in word for word in attempt(tmp_path, sources, system="darwin")._arguments())
+    assert not any("find-links" in word for word in attempt(tmp_path, sources, system="darwin")._arguments())
     assert attempt(tmp_path, sources).plan.needs().download_bytes < new.plan.needs().download_bytes
 
 

@@ -46,10 +46,8 @@ def test_a_second_set_up_replaces_the_first_and_tidies_it_away(here, told, never
     assert second.version == "9.9.0"
     assert second.command != first.command
     assert here.find() == second
-    here.sources = replace(
-        here.sources, wheels=folder
-    )  # no wheels: it fails, and the one before still counts
-    with pytest.raises(LocalError):
+    here.sources = replace(here.sources, wheels=folder / "none")
+    with pytest.raises(LocalError, match="no folder"):  # and the one before still counts
         here.set_up(told, never)
     assert here.find() == second
     assert len([*(folder / "environments").iterdir()]) == 1

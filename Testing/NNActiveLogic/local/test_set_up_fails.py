@@ -42,7 +42,7 @@ def test_a_folder_that_lacks_a_package_names_it(here, told, never, wheels, folde
     with pytest.raises(LocalError, match="lacks lungs-of-steel") as caught:
         here.set_up(told, never)
     assert str(wheels) in caught.value.what
-    assert "pip download" in caught.value.advice
+    assert "pip wheel" in caught.value.advice
     assert here.find() is None
     assert [*(folder / "environments").iterdir()] == []
 

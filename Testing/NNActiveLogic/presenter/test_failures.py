@@ -7,6 +7,9 @@ import numpy as np
 import pytest
 
 from NNActiveLogic.client.answers import Answer, Kind
+from NNActiveLogic.client.outbox import Outbox
+from NNActiveLogic.client.outbox_file import outbox_path
+from NNActiveLogic.presenter.opened import HERE
 from standin import Reply, Running
 
 BUSY = Reply(503, {"code": "busy", "detail": "Busy."})
@@ -67,17 +70,32 @@ def test_an_answer_outlives_the_program(hire, server, clinic):
 
 def test_after_a_crash_an_answered_patch_does_not_come_again(hire, server, clinic, tmp_path):
     """The answer is on the disk, the server knows nothing of it, and its lease is still ours."""
-    from NNActiveLogic.client.outbox import Outbox
-    from NNActiveLogic.client.outbox_file import outbox_path
-
-    path = outbox_path(tmp_path / "outbox", server.url, clinic.project, "ann")
-    outbox = Outbox(path, server.url, clinic.project, "ann")
+    path = outbox_path(tmp_path / "outbox", HERE, clinic.project, "ann")
+    outbox = Outbox(path, HERE, clinic.project, "ann")
     outbox.put("p0x1", Answer(Kind.EMPTY), 0)
     outbox.close()
     clinic.before = lambda request: BUSY if request.path.endswith("/annotation") else None
     ann = hire(server.url).connect().open(clinic.project)
     assert ann.next() == "p0x2"
     assert {row.patch: row.mark for row in ann.opened.rows()}["p0x1"] == "not sent yet"
+
+
+def test_a_server_here_that_comes_back_on_another_port_gets_what_was_unsent(hire, server, clinic):
+    ann = hire(server.url).connect().open(clinic.project)
+    patch = ann.next()
+    clinic.before = lambda request: BUSY if request.path.endswith("/annotation") else None
+    ann.draw_and_accept()
+    ann.settle(lambda: ann.session.state != "keeping")
+    ann.close()
+    assert clinic.answers == []
+    clinic.before = lambda _: None
+    other = Running(clinic)
+    assert other.url != server.url
+    again = hire(other.url).connect().open(clinic.project)
+    again.settle(lambda: not again.opened.sending.entries)
+    assert [one["patch"] for one in clinic.answers] == [patch]
+    again.close()
+    other.stop()
 
 
 def test_closing_gives_every_lease_back(ann, clinic):

@@ -22,6 +22,7 @@ from NNActiveLogic.presenter.loader import with_context
 from NNActiveLogic.presenter.progress import progress
 from NNActiveLogic.presenter.session import Session
 from NNActiveLogic.presenter.shortcuts import SHORTCUTS, key_of
+from NNActiveLogic.presenter.uploads import server_name
 from NNActiveLogic.presenter.worklist import Filter, neighbour, rows, shown
 
 FILES = sorted(Path(NNActiveLogic.presenter.__file__).parent.glob("*.py"))
@@ -297,3 +298,18 @@ def test_every_template_is_used():
     own = (FILES[0].parent / "words.py").read_text()
     unused = [n for n in names if not any(f"words.{n}" in t for t in texts) and own.count(n) < 2]
     assert unused == []
+
+
+@pytest.mark.parametrize(
+    ("given", "sent"),
+    [
+        ("2: CT Thorax  ax.", "2_CT_Thorax_ax"),
+        ("liver_007-b", "liver_007-b"),
+        ("Müller", "Muller"),
+        ("_.", None),
+        (None, None),
+        ("x" * 80, "x" * 64),
+    ],
+)
+def test_names_of_volumes_are_turned_into_names_that_the_server_takes(given, sent):
+    assert server_name(given) == sent

@@ -37,7 +37,7 @@ def paint(adapter, tag, where):
     Painter(adapter.editor_node).paint(segments.segment_ids(adapter.segmentation_node, tag)[0], where)
 
 
-def test_closing_leaves_the_image_and_the_editor_and_nothing_else(adapter, small):
+def test_closing_leaves_the_image_the_editor_and_a_hidden_box(adapter, small):
     before = mrml_scene.node_ids()
     adapter.open(small())
     adapter.set_heat_in_3d(True)
@@ -48,8 +48,13 @@ def test_closing_leaves_the_image_and_the_editor_and_nothing_else(adapter, small
         "vtkMRMLScalarVolumeNode",
         "vtkMRMLScalarVolumeDisplayNode",
         "vtkMRMLSegmentEditorNode",
+        "vtkMRMLMarkupsROINode",
+        "vtkMRMLMarkupsROIDisplayNode",
     }
-    assert len(left) == 3
+    assert len(left) == 5
+    assert not nodes.find(nodes.Role.BOX).GetDisplayVisibility()
+    adapter.open(small(name="p2"))
+    assert nodes.find(nodes.Role.BOX).GetDisplayVisibility()
     adapter.leave()
     assert mrml_scene.node_ids() == before
 

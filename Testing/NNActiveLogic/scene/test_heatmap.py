@@ -1,6 +1,8 @@
 """Colours, ranges and legends of the heat map."""
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -84,13 +86,25 @@ def test_changing_the_drawing_does_not_copy_the_voxels_again(adapter, small):
     adapter.mark_stale()
     adapter.open(replace(small(name="p2"), heat=view.heat))
     assert nodes.find(nodes.Role.HEAT).GetImageData() is image
-    adapter.close()
-    adapter.open(replace(small(name="p3"), heat=view.heat))
-    assert nodes.find(nodes.Role.HEAT).GetImageData() is image
-    assert Grid.of_volume(nodes.find(nodes.Role.HEAT)).is_same(Grid.of_array(view.heat.info))
-    adapter.leave()
+
+
+def test_a_map_of_the_right_type_is_drawn_without_a_copy_and_kept_alive(adapter, small):
+    view = small(heat=np.full((12, 16, 20), 0.5, np.float32))
+    memory = weakref.ref(view.heat.values)
     adapter.open(view)
-    assert nodes.find(nodes.Role.HEAT).GetImageData() is not image
+    node = nodes.find(nodes.Role.HEAT)
+    assert np.shares_memory(slicer.util.arrayFromVolume(node), view.heat.values)
+    assert Grid.of_volume(node).is_same(Grid.of_array(view.heat.info))
+    adapter._view = adapter._heat = view = None  # nothing but VTK holds it now
+    gc.collect()
+    assert memory() is not None
+    assert slicer.util.arrayFromVolume(node).min() == 0.5
+    adapter.leave()
+    node = None
+    adapter.open(small())
+    adapter.leave()
+    gc.collect()
+    assert memory() is None
 
 
 def test_a_colour_table_that_is_missing_gives_way_to_the_next():

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from harness import mrml_scene
-from harness.mrml_patches import a_case
+from harness.mrml_patches import a_case, an_array
 from NNActiveLogic.client.values import Box
-from NNActiveLogic.scene import nodes, placing
+from NNActiveLogic.scene import nodes, placing, results
 from NNActiveLogic.scene.grid import Grid, vtk_matrix
 from NNActiveLogic.work import WorkError
 
@@ -87,6 +87,19 @@ def test_the_clicked_voxel_is_in_the_middle(case):
 def test_a_click_outside_the_image_is_refused(case, index):
     with pytest.raises(WorkError, match="outside the image"):
         placing.box_at(Grid.of_case(case).to_ras(index), case, (3, 3, 3))
+
+
+def test_a_click_in_an_image_that_is_not_where_it_belongs_is_refused(case):
+    volume = results.show_case(case, an_array(case, np.zeros(case.shape, np.int16)))
+    point = Grid.of_case(case).to_ras((4, 5, 6))
+    assert placing.box_at(point, case, (3, 3, 3)) == Box((3, 4, 5), (3, 3, 3))
+    under(volume, np.eye(4))
+    with pytest.raises(WorkError, match="under the transform"):
+        placing.box_at(point, case, (3, 3, 3))
+    volume.SetAndObserveTransformNodeID(None)
+    volume.SetOrigin(1, 2, 3)
+    with pytest.raises(WorkError, match="was moved"):
+        placing.box_at(point, case, (3, 3, 3))
 
 
 def test_a_point_is_awaited_taken_once_and_leaves_nothing(case):
@@ -206,3 +219,37 @@ def test_marks_are_neither_saved_nor_listed():
         assert node.GetDisplayNode().GetSelectedColor() == RED
     placing.Picker().cancel()
     placing.remove_rough_boxes()
+
+
+@pytest.fixture
+def seen(views):
+    """A case in the views; the middle of each slice view is `(7, 5, 3)` mm."""
+    case = a_case((9, 12, 15))
+    image = an_array(case, np.arange(9 * 12 * 15, dtype=np.int16).reshape(case.shape))
+    results.show_case(case, image)
+    for view in views.slices:
+        view.node.JumpSliceByCentering(-7.0, -5.0, 3.0)
+    return case
+
+
+def test_a_click_in_a_slice_view_is_the_point_that_is_taken(seen, views):
+    picker = placing.Picker()
+    picker.begin("liver", RED)
+    assert picker.taken() is None
+    views.red.click(np.array([-6.0, -4.0, 3.0]))
+    np.testing.assert_allclose(picker.taken(), (-6.0, -4.0, 3.0), atol=0.2)
+    assert not is_placing()
+
+
+def test_two_clicks_in_a_slice_view_draw_a_rough_box(seen, views):
+    """The logic's own way to begin would place a point instead."""
+    picker = placing.Picker()
+    picker.begin("liver", RED)
+    picker.cancel()
+    placing.begin_rough_box("liver", RED)
+    views.red.click(np.array([-3.0, -2.0, 3.0]))
+    assert placing.rough_sizes(Grid.of_case(seen)) == {}
+    views.red.click(np.array([-11.0, -8.0, 3.0]))
+    ((_z, y, x),) = placing.rough_sizes(Grid.of_case(seen))["liver"]
+    np.testing.assert_allclose((y, x), (6.0, 8.0), atol=0.3)
+    assert not is_placing()

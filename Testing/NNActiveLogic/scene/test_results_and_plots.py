@@ -11,6 +11,7 @@ from harness import mrml_scene
 from harness.mrml_patches import LABELS, a_case, an_array
 from NNActiveLogic.client.values import CycleStatistics, Statistics
 from NNActiveLogic.scene import nodes, plots, results, volumes
+from NNActiveLogic.scene import views as scene_views
 from NNActiveLogic.scene.plots import Against
 from NNActiveLogic.work import WorkError
 
@@ -108,6 +109,18 @@ def test_the_whole_case_of_the_patch_is_shown_with_the_patch_in_it(adapter, view
     assert views.red.node.GetFieldOfView()[0] > 1.3 * field[0]
     adapter.centre()
     np.testing.assert_allclose(views.red.node.GetFieldOfView(), field)
+    other = a_case((9, 8, 7), name="other")
+    results.show_case(other, an_array(other, np.zeros(other.shape, np.int16)))
+    assert not adapter.is_shown
+    results.show_case(view.case, view.image)
+    assert adapter.is_shown
+    assert drawn()
+    assert shown(views.red) == ("case", True)
+    legend = slicer.modules.colors.logic().GetColorLegendDisplayNode(nodes.find(nodes.Role.HEAT))
+    assert legend.GetVisibility()
+    adapter.close()
+    results.show_case(view.case, view.image)
+    assert not nodes.find(nodes.Role.BOX).GetDisplayVisibility()
 
 
 def test_a_case_that_was_looked_at_becomes_the_patchs_without_a_second_copy(adapter, small):
@@ -144,6 +157,40 @@ def test_looking_at_a_case_needs_no_patch(views):
         row, column = pixels.shape[0] // 2, pixels.shape[1] // 2
         assert pixels[row, column].max() > 0
         assert pixels[2, 2].max() == 0
+
+
+def test_the_volume_in_the_views_is_known_and_every_move_changes_the_stamp(adapter, views, small):
+    assert scene_views.background() is None
+    adapter.open(small())
+    assert scene_views.background() is adapter.image_node
+    stamps = [scene_views.stamp()]
+    views.green.node.SetSliceOffset(views.green.node.GetSliceOffset() + 1)
+    stamps.append(scene_views.stamp())
+    for camera in nodes.of_class("vtkMRMLCameraNode"):
+        camera.SetPosition(1, 2, 3)
+    stamps.append(scene_views.stamp())
+    assert stamps[0] < stamps[1] < stamps[2]
+    for view in (*views.slices, views.threed):
+        view.render()
+    once = scene_views.stamp()
+    for view in (*views.slices, views.threed):
+        view.render()
+    assert scene_views.stamp() == once
+
+
+def test_a_chart_takes_a_place_among_the_views_and_gives_it_back(scene):
+    chart = plots.show_curves(Statistics((), {}, {}), LABELS)
+    assert plots.show_in_views(chart) is None
+    plots.back_to(None)
+    layout = scene.AddNewNodeByClass("vtkMRMLLayoutNode")
+    for kind in (layout.SlicerLayoutFourUpView, layout.SlicerLayoutFourUpPlotView):
+        layout.AddLayoutDescription(kind, '<layout type="horizontal"/>')
+    layout.SetViewArrangement(layout.SlicerLayoutFourUpView)
+    assert plots.show_in_views(chart) == layout.SlicerLayoutFourUpView
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpPlotView
+    plots.back_to(layout.SlicerLayoutFourUpView)
+    assert layout.GetViewArrangement() == layout.SlicerLayoutFourUpView
+    scene.RemoveNode(layout)
 
 
 def a_cycle(number, dice):

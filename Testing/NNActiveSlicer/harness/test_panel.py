@@ -197,3 +197,53 @@ def test_the_panel_can_be_drawn(panel, segmentation, image, steps, tmp_path):
 
 def test_the_self_test_of_the_module_runs(panel):
     panel.module.slicer.selfTests["PanelExample"]()
+
+
+def test_what_is_cut_off_in_a_narrow_panel_is_named(panel, steps):
+    import qt
+
+    panel.window.resize(420, 900)
+    steps.settle()
+    assert steps.cut_off(panel.parent) == []
+    label = qt.QLabel("A sentence that is far too long for its place", panel.parent)
+    label.objectName = "adviceLabel"
+    label.setGeometry(0, 0, 60, 20)
+    label.show()
+    assert [text.split("'")[0] for text in steps.cut_off(panel.parent)] == ["adviceLabel "]
+
+
+def test_an_action_of_a_menu_is_picked_by_its_text(panel, steps):
+    import qt
+
+    heard = []
+    menu = qt.QMenu(panel.widget.ui.startButton)
+    menu.addAction("Bad image").connect("triggered()", lambda: heard.append("bad"))
+    menu.addAction("Cannot tell").enabled = False
+    menu.popup(qt.QPoint(0, 0))
+    steps.pick(menu, "Bad")
+    assert heard == ["bad"]
+    assert not menu.visible
+    with pytest.raises(AssertionError, match="disabled"):
+        steps.pick(menu, "tell")
+    with pytest.raises(AssertionError, match="fits 0"):
+        steps.pick(menu, "Good")
+
+
+def test_a_collapsible_box_opens_at_its_title(panel, steps):
+    import ctk
+    import qt
+
+    box = ctk.ctkCollapsibleGroupBox(panel.parent)
+    box.title = "Details"
+    layout = qt.QVBoxLayout(box)
+    inside = qt.QLabel("x")
+    layout.addWidget(inside)
+    panel.parent.layout().addWidget(box)
+    box.collapsed = True
+    steps.settle()
+    closed = box.height
+    assert not inside.visible
+    steps.click(box)
+    assert inside.visible
+    assert not box.collapsed
+    assert box.height > closed

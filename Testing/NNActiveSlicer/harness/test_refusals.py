@@ -33,6 +33,26 @@ def test_properties_are_values_and_setters_stay():
         button.text()
 
 
+def test_classes_with_methods_of_two_kinds_follow_the_same_rules(refused):
+    import qt
+
+    menu, process = qt.QMenu("Reason"), qt.QProcess()
+    assert (menu.title, menu.visible, process.program()) == ("Reason", False, "")
+    assert process.state() == qt.QProcess.NotRunning
+    with pytest.raises(refused):
+        _ = menu.titel
+    with pytest.raises(refused, match="new attributes"):
+        process.programm = "python"
+
+
+def test_every_class_of_qt_follows_the_rules(refused):
+    import qt
+
+    kinds = [kind for kind in vars(qt).values() if isinstance(kind, type) and issubclass(kind, qt.QObject)]
+    ways = {getattr(kind.__getattribute__, "__module__", "") for kind in kinds}
+    assert ways == {"harness.qt_pythonqt"}
+
+
 def test_unknown_names_are_refused(refused):
     import ctk
     import qt

@@ -18,6 +18,7 @@ from nnactive_server.api.routes import (
     cases,
     cycles,
     events,
+    exports,
     files,
     pages,
     patches,
@@ -48,7 +49,7 @@ class Application(FastAPI):
         await self.guard(scope, receive, send)
 
 
-ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, events, pages)
+ROUTERS = (people, projects, files, cases, arrays, patches, answers, cycles, exports, events, pages)
 
 
 def create_app(settings: Settings, store: Store | None = None) -> Application:

@@ -11,6 +11,8 @@ from nnactive_server.store import JobState, Kind, Project, Store
 
 CYCLE = "cycle"
 """Kind of the jobs that train."""
+EXPORT = "export"
+"""Kind of the jobs that gather model and labels for download."""
 _UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.INTERRUPTED)
 
 

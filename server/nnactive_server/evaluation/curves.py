@@ -66,8 +66,7 @@ def fg_efficiency(
             that already equals `y_full`.
     """
     share, dice = np.atleast_2d(np.asarray(x, dtype=float)), np.atleast_2d(np.asarray(y, dtype=float))
-    _check(share, dice, y_full)
-    x0, y0 = _start(share, dice, convention)
+    x0, y0 = fg_start(share, dice, y_full, convention)
     if y0 == y_full:
         raise NNActiveError("FG-Eff: the starting Dice equals y_full, so there is no rate to fit")
 
@@ -81,8 +80,11 @@ def fg_efficiency(
     return FgEfficiency(float(found[0]), variance if convention == "reference" else float(np.sqrt(variance)))
 
 
-def _start(share: np.ndarray, dice: np.ndarray, convention: Convention) -> tuple[float, float]:
-    """Where the fitted curve starts: (x0, y0)."""
+def fg_start(
+    share: np.ndarray, dice: np.ndarray, y_full: float, convention: Convention = "ours"
+) -> tuple[float, float]:
+    """Where the curve fitted by `fg_efficiency` starts: (x0, y0). Arrays are (seeds, cycles); same errors."""
+    _check(share, dice, y_full)
     if convention == "reference":
         seed = int(np.argmin(share[:, 0]))
         return float(share[seed, 0]), float(dice[seed, 0])

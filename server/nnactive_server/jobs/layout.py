@@ -6,12 +6,18 @@ from pathlib import Path
 
 PROJECTS = "projects"
 LOGS = "logs"
+EXPORTS = "exports"
 LOCK = "supervisor.lock"
 
 
 def project_root(data: Path, project: str) -> Path:
     """Folder of a project (id): nnU-Net raw layout, loop files, and what the cycles leave."""
     return data / PROJECTS / project
+
+
+def export_file(data: Path, project: str, job: str) -> Path:
+    """What the export job (id) of a project (id) gathered; only the newest export of a project is kept."""
+    return project_root(data, project) / EXPORTS / f"{job}.zip"
 
 
 def job_log(data: Path, job: str) -> Path:

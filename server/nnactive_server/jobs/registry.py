@@ -10,6 +10,7 @@ from nnactive_server.core.errors import InvalidInput
 
 JOBS: Mapping[str, str] = {
     "cycle": "nnactive_server.jobs.cycle:run",
+    "export": "nnactive_server.jobs.exporting:run",
     "import": "nnactive_server.jobs.importing:run",
 }
 """What runs a job of a kind: `run(context: JobContext) -> dict`."""

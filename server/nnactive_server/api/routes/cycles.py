@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from nnactive_server.api.access import Annotator, Viewer, require
-from nnactive_server.api.learning import CYCLE, learning
+from nnactive_server.api.learning import CYCLE, EXPORT, learning
 from nnactive_server.api.once import OnceOnly
 from nnactive_server.api.problems import Problem
 from nnactive_server.api.replies import JobOut
@@ -66,7 +66,7 @@ def resume(job: str, server: Here, caller: Annotator, once: OnceOnly) -> Respons
 
 def _check_role(server: Server, job: str, caller: Token) -> None:
     """Who may stop or go on with a job is who may start one of its kind."""
-    needed = Role.ANNOTATOR if server.store.jobs.get(job).kind == CYCLE else Role.ADMIN
+    needed = Role.ANNOTATOR if server.store.jobs.get(job).kind in (CYCLE, EXPORT) else Role.ADMIN
     require(caller, needed)
 
 

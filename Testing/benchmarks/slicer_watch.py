@@ -1,0 +1,133 @@
+"""Who holds the thread of the windows, and for how long: every call of our code by Qt, by VTK or by the timer.
+
+Calls within calls count for the outermost one; what was done in a turn of the timer is named beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from harness import qt_signals
+from NNActiveLogic.presenter.lanes import Lanes
+from NNActiveLogic.scene import segments, volumes
+
+_OURS = ("NNActiveSlicer", "NNActiveLogic")
+
+
+@dataclass
+class Held:
+    """One call.
+
+    Attributes:
+        name: of what Qt or VTK called.
+        seconds: until it returned.
+        parts: names and seconds of what it did.
+        loads: an image was brought into the scene.
+    """
+
+    name: str
+    seconds: float = 0.0
+    parts: list[tuple[str, float]] = field(default_factory=list)
+    loads: bool = False
+
+    def __str__(self) -> str:
+        longest = max(self.parts, key=lambda part: part[1], default=("", 0.0))
+        inner = f", of it {longest[0]} {1000 * longest[1]:.0f} ms" if longest[1] > self.seconds / 2 else ""
+        return f"{1000 * self.seconds:.0f} ms: {self.name}{inner}"
+
+
+class Watch:
+    """Begins to listen when it is made; before the module is loaded."""
+
+    def __init__(self) -> None:
+        self.calls: list[Held] = []
+        self._now: Held | None = None
+        self._replace(qt_signals, "cut", self._cut)
+        self._replace(segments.EditCounter, "_changed", self._timed)
+        self._replace(volumes, "_made", self._loading)
+        self._replace(Lanes, "submit", self._naming)
+        self._replace(Lanes, "every", self._naming)
+
+    def watch(self, kind: type, *methods: str) -> None:
+        """Also these methods, which the application calls by itself."""
+        for name in methods:
+            self._replace(kind, name, self._timed)
+
+    @contextmanager
+    def call(self, name: str) -> Iterator[None]:
+        """Something the application calls, or a part of it."""
+        begun, outer = time.perf_counter(), self._now
+        if outer is None:
+            self._now = Held(name)
+        try:
+            yield
+        finally:
+            seconds = time.perf_counter() - begun
+            if outer is not None:
+                outer.parts.append((name, seconds))
+            elif self._now is not None:
+                self._now.seconds, done, self._now = seconds, self._now, None
+                self.calls.append(done)
+
+    def worst(self, *, loads: bool) -> Held:
+        """The longest call, of those that brought an image into the scene or of the others."""
+        return max((one for one in self.calls if one.loads == loads), key=lambda one: one.seconds)
+
+    def _replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
+        setattr(owner, name, wrap(getattr(owner, name)))
+
+    def _timed(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(method)
+        def run(*arguments: Any, **named: Any) -> Any:
+            with self.call(_name(method)):
+                return method(*arguments, **named)
+
+        return run
+
+    def _cut(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """Slots: only ours, as the harness's own stand for what the application has in C++."""
+
+        def cut(callback: Callable[..., Any], count: int) -> Callable[..., Any]:
+            made = original(callback, count)
+            inner = getattr(callback, "func", callback)
+            if not getattr(inner, "__module__", "").startswith(_OURS):
+                return made
+
+            def run(*arguments: Any) -> Any:
+                with self.call(_name(inner)):
+                    return made(*arguments)
+
+            return run
+
+        return cut
+
+    def _naming(self, submit: Callable[..., Any]) -> Callable[..., Any]:
+        """Results that arrive in a turn of the timer."""
+
+        @functools.wraps(submit)
+        def run(*arguments: Any, **named: Any) -> Any:
+            for which in ("done", "failed", "progress"):
+                if named.get(which) is not None:
+                    named[which] = self._timed(named[which])
+            return submit(*arguments, **named)
+
+        return run
+
+    def _loading(self, made: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(made)
+        def run(*arguments: Any, **named: Any) -> Any:
+            if self._now is not None:
+                self._now.loads = True
+            return made(*arguments, **named)
+
+        return run
+
+
+def _name(method: Callable[..., Any]) -> str:
+    found = getattr(method, "__qualname__", None) or type(method).__qualname__
+    return found.replace(".<locals>", "").replace("<lambda>", "lambda")
