@@ -124,7 +124,9 @@ def export(
     except (OSError, zipfile.BadZipFile) as problem:
         raise ClientError(f"{target} cannot be written ({problem}).", "Choose another folder.") from problem
     finally:
-        packed.unlink(missing_ok=True)
+        # The next export is another file, so half of this one is of no use.
+        for rest in ("", ".part", ".part.etag"):
+            packed.with_name(packed.name + rest).unlink(missing_ok=True)
         shutil.rmtree(unpacked, ignore_errors=True)
     return target
 

@@ -11,6 +11,7 @@ from NNActiveLogic.client.transport import Limits
 from NNActiveLogic.client.values import Project
 from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.answering import DONE, Said, refuse
+from NNActiveLogic.presenter.cache import DEFAULT_BYTES
 from NNActiveLogic.presenter.connection import Connection, Settings
 from NNActiveLogic.presenter.desk import Desk, Preferences
 from NNActiveLogic.presenter.events import WAIT_SECONDS
@@ -18,6 +19,9 @@ from NNActiveLogic.presenter.lanes import Lanes, LanesLike
 from NNActiveLogic.presenter.opened import Found, Opened, find
 from NNActiveLogic.presenter.projects import Projects
 from NNActiveLogic.work import SceneLike
+
+_MEMORY = "memory_mb"
+_MB = 1 << 20
 
 
 class Presenter:
@@ -52,11 +56,11 @@ class Presenter:
         limits: Limits | None = None,
         wait: float = WAIT_SECONDS,
     ) -> None:
-        self.preferences = Preferences()
+        self.preferences = Preferences(cache_bytes=_memory(settings))
         self.opened: Opened | None = None
         self.notice = ""
         self.lanes: LanesLike = lanes or Lanes()
-        self._scene, self._folder, self._changed = scene, folder, changed
+        self._scene, self._settings, self._folder, self._changed = scene, settings, folder, changed
         self._clock, self._wait = clock, wait
         self._wanted = ""
         self.connection = Connection(self.lanes, settings, changed, clock=clock, limits=limits)
@@ -68,6 +72,18 @@ class Presenter:
     def opening(self) -> bool:
         """Whether a project is on its way."""
         return bool(self._wanted) and self.opened is None and not self.notice
+
+    @property
+    def memory(self) -> int:
+        """MB that voxels loaded ahead may take; the image on the screen is kept by the views once more."""
+        return self.preferences.cache_bytes // _MB
+
+    def set_memory(self, megabytes: int) -> None:
+        """Allow so much from now on, also after a restart."""
+        self._settings.set(_MEMORY, str(megabytes))
+        self.preferences.cache_bytes = megabytes * _MB
+        if self.opened is not None:
+            self.opened.session.set_memory(self.preferences.cache_bytes)
 
     def tick(self) -> None:
         """To be called every few hundredths of a second: results arrive here."""
@@ -160,3 +176,9 @@ class Presenter:
             self.opened.regained()
         elif self._wanted:
             self.open(self._wanted)
+
+
+def _memory(settings: Settings) -> int:
+    """Bytes for voxels loaded ahead, as chosen on this computer."""
+    chosen = settings.get(_MEMORY) or ""
+    return int(chosen) * _MB if chosen.isdecimal() else DEFAULT_BYTES

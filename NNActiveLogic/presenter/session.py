@@ -203,6 +203,11 @@ class Session:
             self.ahead.reload()
         self.screen.set_heat(settings, self._refused)
 
+    def set_memory(self, limit: int) -> None:
+        """Keep at most so many bytes of voxels; what now fits is loaded ahead."""
+        self._cache.limit = limit
+        self.ahead.reload()
+
     # What comes from outside
 
     def newest_models(self, versions: tuple[str, ...]) -> None:

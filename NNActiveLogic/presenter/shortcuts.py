@@ -13,7 +13,8 @@ class Shortcut:
 
     Attributes:
         key: as Qt writes it. The Segment Editor has the digits and most plain letters for itself, so every
-            key here goes with a modifier.
+            key here goes with a modifier. Slicer's window has Ctrl with 0 to 6, C, F, H, O, S, V, W, X, Y
+            and Z; macOS keeps H, M, Q and the space bar. Where two claim a key, neither hears it.
         action: name of a method of `Session`, or of something the widget does by itself.
     """
 
@@ -34,9 +35,9 @@ SHORTCUTS = (
     Shortcut("Ctrl+R", "refer"),
     Shortcut("Ctrl+Right", "next"),
     Shortcut("Ctrl+Left", "previous"),
-    Shortcut("Ctrl+H", "heat"),
+    Shortcut("Ctrl+D", "heat"),
     Shortcut("Ctrl+U", "unsure"),
-    Shortcut("Ctrl+Space", "centre"),
+    Shortcut("Ctrl+J", "centre"),
 )
 
 

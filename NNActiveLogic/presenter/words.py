@@ -140,7 +140,7 @@ PLACED = "A box for {name} is placed."
 NO_PROJECTS = "There is no project on this server yet."
 NO_PROJECTS_ADMIN = "There is no project on this server yet. Make one below."
 PROJECTS = "Projects on this server:"
-PROFILE_QUICK = "Quick: small network, works without a graphics card"
+PROFILE_QUICK = "Quick: works without a graphics card"
 PROFILE_THOROUGH = "Thorough: needs a graphics card"
 PROFILE_LONG = "Longest: for a model in use"
 

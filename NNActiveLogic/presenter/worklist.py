@@ -39,7 +39,7 @@ class Row:
         patch: id.
         case: name.
         why: a sentence.
-        class_name: class at stake; empty when none is.
+        class_name: class at stake, or that the box was placed for; empty when none is.
         state: machine word, with answers counted in that are not sent yet.
         state_words: the same for people.
         minutes: active time, as far as known here.
@@ -137,7 +137,7 @@ def _row(
         patch=patch.id,
         case=names.get(patch.case, ""),
         why=patch.sentence,
-        class_name=patch.class_name or "",
+        class_name=patch.class_name or (patch.group if patch.origin == "placed" else ""),
         state=state,
         state_words=words.say(getattr(words.STATE, state, words.STATE.unknown), state=state),
         minutes=_minutes(patch, entry, minutes),

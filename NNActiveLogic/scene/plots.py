@@ -15,7 +15,9 @@ from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.colours import Colour, class_colour
 
 _MEAN: Colour = (0.35, 0.35, 0.35)
-_X_TITLES = {"patches": "Annotated patches", "minutes": "Annotation time [minutes]"}
+_X_TITLES = {"patches": "Answered boxes", "minutes": "Annotation time [minutes]"}
+_WIDER = 1.1
+"""The axis ends behind the last point."""
 
 
 class Against(StrEnum):
@@ -47,9 +49,11 @@ def show_curves(statistics: Statistics, labels: Sequence[Label], against: Agains
     chart = nodes.create("vtkMRMLPlotChartNode", "NNActive learning curve", nodes.Role.CURVES, hidden=True)
     chart.SetTitle("Learning curve")
     chart.SetXAxisTitle(_X_TITLES[against])
-    chart.SetYAxisTitle("Dice on patches held back")
+    chart.SetYAxisTitle("Dice on boxes held back")
     chart.SetYAxisRangeAuto(False)
     chart.SetYAxisRange(0.0, 1.0)
+    chart.SetXAxisRangeAuto(False)
+    chart.SetXAxisRange(0.0, _WIDER * max(columns[against], default=0.0) or 1.0)
     for name, colour in drawn.items():
         chart.AddAndObservePlotSeriesNodeID(_series(table, name, against, colour).GetID())
     return chart

@@ -93,7 +93,8 @@ class ConnectSection(Section):
     @slot
     def onStop(self) -> None:
         """Stop the server here."""
-        self.panel.say(self.local.stop())
+        if self.panel.say(self.local.stop()):
+            self.panel.settings.set("address", "")  # nobody is there at the next start
 
     @slot
     def onLog(self, shown: bool) -> None:

@@ -42,6 +42,7 @@ class PatchSection(Section):
         self._connectAnswers()
         ui.commentEdit.connect("textEdited(QString)", self.onComment)
         ui.prefillCheck.connect("toggled(bool)", self.onPrefill)
+        ui.memoryBox.connect("valueChanged(int)", self.onMemory)
         self._showKeys()
         ui.referBox.visible = False
         self._reasons = self._reasonMenu()
@@ -97,8 +98,9 @@ class PatchSection(Section):
         self._showAnswers(view)
         self._showTime()
         self.heat.refresh()
-        with quiet(self.ui.prefillCheck):
+        with quiet(self.ui.prefillCheck, self.ui.memoryBox):
             self.ui.prefillCheck.checked = self.presenter.preferences.prefill
+            self.ui.memoryBox.value = self.presenter.memory
 
     def _showPatch(self, view: SessionView | None) -> None:
         ui, patch = self.ui, view.patch if view is not None else None
@@ -255,6 +257,11 @@ class PatchSection(Section):
         self.presenter.preferences.prefill = on
         if self.presenter.opened is not None:
             self.presenter.opened.session.ahead.reload()
+
+    @slot
+    def onMemory(self, megabytes: int) -> None:
+        """Images that are loaded ahead may take more, or less."""
+        self.presenter.set_memory(megabytes)
 
     def _openRefer(self, shown: bool) -> None:
         self.ui.referBox.visible = shown

@@ -12,7 +12,9 @@ from NNActiveLogic.local import LocalServer, Sources
 from NNActiveSlicerLib.settings import Settings
 
 _WHEELS = "local/wheels"
-_CHECKOUT = Path(__file__).resolve().parents[2]
+_MODULE = Path(__file__).resolve().parents[1]
+_SOURCES = (_MODULE / "NNActiveServer", _MODULE.parent)
+"""Where the source of the server lies: beside the module when packaged, one folder up in a checkout."""
 
 
 def serverHere(settings: Settings) -> LocalServer:
@@ -31,6 +33,7 @@ def useFolder(server: LocalServer, settings: Settings, wheels: Path) -> None:
 
 
 def _sources(settings: Settings) -> Sources:
-    found = Sources.beside(_CHECKOUT)
+    root = next((one for one in _SOURCES if (one / "server").is_dir()), _SOURCES[0])
+    found = Sources.beside(root)
     wheels = settings.get(_WHEELS)
     return replace(found, wheels=Path(wheels)) if wheels and Path(wheels).is_dir() else found

@@ -40,8 +40,8 @@ def meaning(entry: str) -> str:
 
 def _chosen(parent: Any, navigator: Any, current: str) -> str:
     entry = slicer.vtkSlicerTerminologyEntry()
-    logic = slicer.modules.terminologies.logic()
-    if _SEPARATOR in current and logic.DeserializeTerminologyEntry(current, entry):
+    if _SEPARATOR in current:
+        slicer.modules.terminologies.logic().DeserializeTerminologyEntry(current, entry)
         navigator.setTerminologyEntry(entry)
     dialog = qt.QDialog(parent)
     dialog.windowTitle = _("Terminology")
@@ -54,4 +54,4 @@ def _chosen(parent: Any, navigator: Any, current: str) -> str:
     layout.addWidget(buttons)
     if not dialog.exec_() or not navigator.terminologyEntry(entry):
         return ""
-    return str(logic.SerializeTerminologyEntry(entry))
+    return str(slicer.vtkSlicerTerminologiesModuleLogic.SerializeTerminologyEntry(entry))

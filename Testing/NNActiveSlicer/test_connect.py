@@ -103,17 +103,12 @@ def test_while_the_server_holds_its_answers_back_the_panel_still_reacts(
     panel, ui, server, fill, drawn, steps, connection
 ):
     import threading
-    import time
 
     go_on = threading.Event()
     server.app.before = lambda _: go_on.wait(10) and None
     fill(server.url)
     steps.wait_until(lambda: not panel._stale)
     assert ui.connectButton.text == "Testing …"
-    longest, last = 0.0, time.monotonic()
-    for _ in range(60):
-        steps.settle(1)
-        longest, last = max(longest, time.monotonic() - last), time.monotonic()
     steps.type_text(ui.addressEdit, "http://elsewhere")
     assert ui.addressEdit.text == "http://elsewhere"
     assert not connection.online
@@ -186,3 +181,4 @@ def test_one_button_starts_a_server_on_this_computer_and_the_end_of_slicer_ends_
     steps.click(ui.hereStopButton)
     drawn(lambda: ui.hereButton.visible, 60)
     assert not connection.online
+    assert connection.address == "", "the next sitting does not look for it"

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from harness import qt_steps
@@ -54,6 +55,14 @@ def test_the_next_step_opens_by_itself_and_a_fold_opened_by_hand_stays(reader, s
     assert not progress.collapsed
 
 
+def test_no_key_is_one_of_slicers_own():
+    from NNActiveLogic.presenter.shortcuts import SHORTCUTS
+
+    taken = {f"Ctrl+{key}" for key in ("Space", *"0123456CFHMOQSVWXYZ")}
+    assert not taken & {shortcut.key for shortcut in SHORTCUTS}
+    assert all("+" in shortcut.key for shortcut in SHORTCUTS), "plain keys belong to the Segment Editor"
+
+
 def test_many_changes_are_drawn_once(reader, monkeypatch):
     drawn = []
     section = reader.panel.sections["connect"]
@@ -79,7 +88,7 @@ def test_after_leaving_nothing_is_drawn_but_results_still_arrive(reader, clinic,
 
 def test_a_scene_that_is_closed_keeps_what_was_drawn_as_a_draft(reader):
     patch = reader.begin()
-    reader.paint("class-1")
+    reader.paint("class-1", np.s_[:2])
     drawn = reader.adapter.read().labels
     reader.host.close_scene()
     assert reader.here is None
@@ -123,7 +132,7 @@ def test_a_question_is_asked_and_a_yes_does_it(reader):
     import qt
 
     reader.begin()
-    reader.paint("class-1")
+    reader.paint("class-1", np.s_[:2])
     asked = []
 
     def again(sure=False):
@@ -142,7 +151,7 @@ def test_slicer_quits_within_two_seconds_though_the_server_is_silent_and_no_answ
 ):
     silent = threading.Event()
     reader.begin()
-    reader.paint("class-1")
+    reader.paint("class-1", np.s_[:2])
     server.app.before = lambda _: silent.wait(8) and None
     assert reader.session.accept().ok
     reader.until(lambda: reader.presenter.opened.sending.entries)
@@ -193,7 +202,7 @@ def test_the_sample_data_are_registered_with_their_checksums(load_module, home, 
     monkeypatch.setitem(sys.modules, "SampleData", types.SimpleNamespace(SampleDataLogic=source))
     load_module(module_file, show=False)
     slicer.app.startupCompleted.emit()
-    (options,) = given
+    options = given[-1]  # modules of earlier tests hear it, too
     assert all(
         uri.endswith(sum_.split(":")[1])
         for uri, sum_ in zip(options["uris"], options["checksums"], strict=True)

@@ -188,7 +188,7 @@ def test_the_colours_follow_their_controls(working, ui, steps):
     steps.click(ui.heatCheck)
     assert not working.presenter.preferences.heat.visible
     assert not ui.opacitySlider.enabled
-    working.press("Ctrl+H")
+    working.press("Ctrl+D")
     assert ui.heatCheck.checked
     ui.heatBox.collapsed = False
     steps.click(ui.heat3DCheck)

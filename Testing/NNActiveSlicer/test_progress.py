@@ -81,7 +81,7 @@ def test_a_prediction_is_shown_and_the_open_box_stays(looked_at, ui, clinic, ste
     looked_at.until(lambda: nodes.find(nodes.Role.PREDICTION) is not None)
     steps.settle()
     assert "Press Centre" in looked_at.ui("patch").sentenceLabel.text
-    looked_at.press("Ctrl+Space")
+    looked_at.press("Ctrl+J")
     assert np.array_equal(looked_at.adapter.read().labels, drawn)
     assert not looked_at.ui("patch").editor.readOnly
 

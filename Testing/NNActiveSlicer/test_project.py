@@ -135,12 +135,51 @@ def test_colour_and_term_of_a_structure_reach_the_server(live, nnactive, make, p
     new = project.new
     project.ui.newBox.collapsed = False
     new._rows[0].colour.color = qt.QColor("#102030")
+    nnactive.answers.expect("Terminology", choose_liver)
+    steps.click(new._rows[0].term)
+    assert new._rows[0].term.text == "Liver"
+    opened = make("Terms", ("liver",))
+    label = live.call("GET", f"/v1/projects/{opened.project.id}").json()["labels"][0]
+    assert (label["name"], label["colour"]) == ("liver", "#102030")
+    assert label["terminology"].count("~") == 6, "as Slicer writes it, so that segments can have it"
+    assert "SCT^10200004^Liver" in label["terminology"]
+
+
+def choose_liver(dialog):
+    """What a person does in Slicer's selector."""
+    import slicer
+
+    entry = slicer.vtkSlicerTerminologyEntry()
+    entry.SetTerminologyContextName("Segmentation category and type")
+    entry.GetCategoryObject().SetCodingSchemeDesignator("SCT")
+    entry.GetCategoryObject().SetCodeValue("123037004")
+    entry.GetCategoryObject().SetCodeMeaning("Anatomical Structure")
+    entry.GetTypeObject().SetCodingSchemeDesignator("SCT")
+    entry.GetTypeObject().SetCodeValue("10200004")
+    entry.GetTypeObject().SetCodeMeaning("Liver")
+    (navigator,) = [one for one in dialog.children() if hasattr(one, "setTerminologyEntry")]
+    navigator.setTerminologyEntry(entry)
+    return True
+
+
+def test_where_slicers_selector_is_missing_a_term_is_typed(nnactive, project, steps, monkeypatch):
+    import slicer
+
+    from harness import slicer_app
+
+    def older(name):
+        if "Terminology" in name:
+            raise AttributeError(name)
+        return slicer_app._widget_class(name)
+
+    monkeypatch.setattr(slicer, "__getattr__", older)
+    new = project.new
+    project.ui.newBox.collapsed = False
     nnactive.answers.expect("Term for", "T-62000")
     steps.click(new._rows[0].term)
     assert new._rows[0].term.text == "T-62000"
-    opened = make("Terms", ("liver",))
-    label = live.call("GET", f"/v1/projects/{opened.project.id}").json()["labels"][0]
-    assert label == {"name": "liver", "colour": "#102030", "terminology": "T-62000"}
+    assert new.rows()[0].terminology == "T-62000"
+    assert new.rows()[0].name == "T-62000", "a structure without a name gets that of the term"
 
 
 def test_an_annotator_sees_no_way_to_make_a_project(nnactive, live, steps):

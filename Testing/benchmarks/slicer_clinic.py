@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import server_volumes as volumes
@@ -13,7 +13,7 @@ from nnactive_server.core.mapfiles import MAPS, QUERIES, cycle_path, map_folder,
 from nnactive_server.core.patch import Patch
 from nnactive_server.core.voxels import save_voxels
 from nnactive_server.jobs.layout import project_root
-from nnactive_server.store import Case, JobState, NewPatch, Store
+from nnactive_server.store import Case, JobState, NewPatch, Progress, Store
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.values import Label
 from testkit import busy_clinic
@@ -76,35 +76,51 @@ class Clinic:
                 store.cases.add(made.id, f"case-{number + 1:04d}", source.geometry, source.images, source.details)
         return made.id
 
-    def trained(self, project: str, boxes: Sequence[tuple[int, Patch]]) -> None:
-        """Another training has ended: a model, its maps of every case, and a batch.
+    @contextmanager
+    def training(self, project: str, boxes: Sequence[tuple[int, Patch]]) -> Iterator[Callable[[float], None]]:
+        """A training that is only told of, and ends with the block: a model, its maps of every case, a batch.
 
         Args:
             project: of which.
             boxes: number of the case, and the box, in the order of their ranks.
+
+        Yields:
+            Tells how far it is, from 0 to 1.
         """
         with self.store() as store:
             cycle = len(store.jobs.list(project, [JobState.SUCCEEDED]))
+            with store.database.write():
+                job, attempt = busy_clinic.run_job(store, project, "cycle", {"cycle": cycle})
+            yield lambda share: store.jobs.beat(job, attempt, Progress("train", int(100 * share), 100, "", 9.0))
             root, cases = project_root(self.server.data, project), store.cases.list(project)
             for case in cases:
                 link_maps(self.folder / "maps", map_folder(root, cycle, case.name))
             (cycle_path(root, cycle) / QUERIES).write_text("{}")
             about = busy_clinic.result(cycle, 20 * (cycle + 1), [0.8, 0.7], LABELS)
-            quality = {case.name: 0.9 for case in cases}
-            busy_clinic.train(store, project, about | {"quality": quality})
             batch = [NewPatch(cases[number].id, box, group="organ") for number, box in boxes]
-            store.patches.propose(project, cycle + 1, batch)
+            quality = {case.name: 0.9 for case in cases}
+            with store.database.write():
+                store.jobs.finish(job, attempt, JobState.SUCCEEDED, result=about | {"quality": quality})
+                store.patches.propose(project, cycle + 1, batch)
 
-    def answers(self, project: str) -> dict[str, Any]:
-        """The newest answers by patch."""
+    def trained(self, project: str, boxes: Sequence[tuple[int, Patch]]) -> None:
+        """A training from its beginning to its end."""
+        with self.training(project, boxes):
+            pass
+
+    def kinds(self, project: str) -> dict[str, str]:
+        """Kind of the newest answer of each patch that has one."""
         with self.store() as store:
             answered = [one.id for one in store.patches.list(project) if one.revision]
-            return {patch: store.answers.history(patch)[-1] for patch in answered}
+            return {patch: store.answers.history(patch)[-1].answer.kind.value for patch in answered}
 
-    def cases(self, project: str) -> dict[str, str]:
-        """Names by id."""
-        with self.store() as store:
-            return {case.id: case.name for case in store.cases.list(project)}
+    def labels(self, patch: str, size: Shape) -> np.ndarray:
+        """What the newest answer to a patch says, (z, y, x)."""
+        client = self.client()
+        found = client.answer(patch).labels(size)
+        client.close()
+        assert found is not None
+        return found
 
 
 def boxes_in(shape: Shape, size: Shape, count: int, seed: int = 0) -> list[Patch]:

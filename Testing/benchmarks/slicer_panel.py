@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from PySide6 import QtCore, QtWidgets
 
-from harness import pictures, qt_faults, qt_steps
+from harness import pictures, qt_faults
 from harness.views import Views
 from NNActiveLogic.presenter.events import WAIT_SECONDS
 from NNActiveLogic.presenter.session_view import State
 from slicer_clinic import Clinic
+from slicer_watch import Watch
 from testkit.reader import Reader
 
 MODULE = Path(__file__).resolve().parents[2] / "NNActiveSlicer" / "NNActiveSlicer.py"
@@ -29,12 +30,14 @@ class Shown:
     Attributes:
         code: until our code has returned and nothing is left to draw in the panel.
         pixels: until the four views are drawn, too.
-        held: of `code`, for how long the thread of the windows was held.
+        held: of `code`, for how long our code held the thread of the windows.
+        busy: of `held`, for how long that thread had a processor.
     """
 
     code: float
     pixels: float
     held: float
+    busy: float
 
 
 class Desk(Reader):
@@ -95,9 +98,9 @@ class Desk(Reader):
             lambda: len(ahead.patches) >= count and all(view(one) is not None for one in ahead.patches)
         )
 
-    def press_and_wait(self, button: Any, watch: Any = None) -> Shown:
+    def press_and_wait(self, button: Any, watch: Watch | None = None) -> Shown:
         """Press a button of an answer; the next patch comes by itself."""
-        before, calls = self.here, len(watch.calls) if watch is not None else 0
+        before = self.here
         begun = time.perf_counter()
         QtWidgets.QAbstractButton.click(button)
         while not self.ready(before) or self.panel._stale:
@@ -107,8 +110,8 @@ class Desk(Reader):
         self.render()
         pixels = time.perf_counter() - begun
         qt_faults.check()
-        held = sum(one.seconds for one in watch.calls[calls:]) if watch is not None else 0.0
-        return Shown(code, pixels, held)
+        calls = watch.taken() if watch is not None else []
+        return Shown(code, pixels, sum(one.seconds for one in calls), sum(one.busy for one in calls))
 
     def scribble(self, seed: int = 0) -> None:
         """A stroke of the first class somewhere in the box."""
@@ -117,5 +120,11 @@ class Desk(Reader):
         at = [int(places.integers(0, max(1, n - 4))) for n in box.size]
         self.paint("class-1", tuple(slice(low, low + 4) for low in at))
 
-    def settle(self) -> None:
-        qt_steps.settle()
+    def picture(self) -> np.ndarray:
+        """What the axial view shows."""
+        assert self.views is not None
+        return self.views.red.pixels()
+
+    def set_memory(self, megabytes: int) -> None:
+        """As in the panel: how much may be loaded ahead."""
+        self.ui("patch").memoryBox.value = megabytes

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from harness import qt_signals
+from harness import qt_signals, slicer_app_host
 from NNActiveLogic.presenter.lanes import Lanes
 from NNActiveLogic.scene import segments, volumes
 
@@ -26,19 +26,21 @@ class Held:
     Attributes:
         name: of what Qt or VTK called.
         seconds: until it returned.
+        busy: of these, seconds in which the thread had a processor.
         parts: names and seconds of what it did.
         loads: an image was brought into the scene.
     """
 
     name: str
     seconds: float = 0.0
+    busy: float = 0.0
     parts: list[tuple[str, float]] = field(default_factory=list)
     loads: bool = False
 
     def __str__(self) -> str:
         longest = max(self.parts, key=lambda part: part[1], default=("", 0.0))
         inner = f", of it {longest[0]} {1000 * longest[1]:.0f} ms" if longest[1] > self.seconds / 2 else ""
-        return f"{1000 * self.seconds:.0f} ms: {self.name}{inner}"
+        return f"{self.name}{inner}"
 
 
 class Watch:
@@ -52,16 +54,12 @@ class Watch:
         self._replace(volumes, "_made", self._loading)
         self._replace(Lanes, "submit", self._naming)
         self._replace(Lanes, "every", self._naming)
-
-    def watch(self, kind: type, *methods: str) -> None:
-        """Also these methods, which the application calls by itself."""
-        for name in methods:
-            self._replace(kind, name, self._timed)
+        self._replace(slicer_app_host, "_import", self._importing)
 
     @contextmanager
     def call(self, name: str) -> Iterator[None]:
         """Something the application calls, or a part of it."""
-        begun, outer = time.perf_counter(), self._now
+        begun, busy, outer = time.perf_counter(), time.thread_time(), self._now
         if outer is None:
             self._now = Held(name)
         try:
@@ -71,12 +69,14 @@ class Watch:
             if outer is not None:
                 outer.parts.append((name, seconds))
             elif self._now is not None:
-                self._now.seconds, done, self._now = seconds, self._now, None
-                self.calls.append(done)
+                self._now.seconds, self._now.busy = seconds, time.thread_time() - busy
+                self.calls.append(self._now)
+                self._now = None
 
-    def worst(self, *, loads: bool) -> Held:
-        """The longest call, of those that brought an image into the scene or of the others."""
-        return max((one for one in self.calls if one.loads == loads), key=lambda one: one.seconds)
+    def taken(self) -> list[Held]:
+        """The calls since this was last asked."""
+        calls, self.calls = self.calls, []
+        return calls
 
     def _replace(self, owner: Any, name: str, wrap: Callable[[Any], Any]) -> None:
         setattr(owner, name, wrap(getattr(owner, name)))
@@ -115,6 +115,18 @@ class Watch:
                 if named.get(which) is not None:
                     named[which] = self._timed(named[which])
             return submit(*arguments, **named)
+
+        return run
+
+    def _importing(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What the application and the scene call by themselves."""
+
+        @functools.wraps(original)
+        def run(name: str, path: Any) -> Any:
+            module = original(name, path)
+            for method in ("enter", "exit", "onSceneStartClose", "onSceneChanged"):
+                self._replace(getattr(module, f"{name}Widget"), method, self._timed)
+            return module
 
         return run
 

@@ -6,6 +6,7 @@ import weakref
 from typing import Any
 
 import shiboken6
+import slicer
 import vtk
 from PySide6 import QtCore, QtWidgets
 
@@ -87,7 +88,9 @@ class NodeComboBox:
         def observer(added: bool) -> Any:
             def changed(_scene: Any, _event: str, node: Any = None) -> None:
                 widget = me()
-                if widget is not None and shiboken6.isValid(widget):
+                if widget is None or not shiboken6.isValid(widget):
+                    return
+                if added or node is None or node.GetID() in widget._entries:
                     widget._node_event(node if added else None)
 
             changed.CallDataType = vtk.VTK_OBJECT  # type: ignore[attr-defined]
@@ -208,6 +211,24 @@ class NodeComboBox:
     def removeCurrentNode(self) -> None:
         if self._current:
             self._scene.RemoveNode(self.currentNode())
+
+
+@behaves_as("qSlicerTerminologyNavigatorWidget")
+class TerminologyNavigator:
+    """Remembers the entry; a test chooses one with setTerminologyEntry()."""
+
+    _entry: Any = None
+
+    def setTerminologyEntry(self, entry: Any) -> bool:
+        self._entry = slicer.vtkSlicerTerminologyEntry()
+        self._entry.Copy(entry)
+        return True
+
+    def terminologyEntry(self, entry: Any) -> bool:
+        if self._entry is None:
+            return False
+        entry.Copy(self._entry)
+        return True
 
 
 def stop_observing(observed: list[tuple[Any, int]]) -> None:

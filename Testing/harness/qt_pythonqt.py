@@ -57,6 +57,7 @@ def qt_properties(kind: type) -> dict[str, tuple[bool, Callable[..., Any] | None
     return found
 
 
+@cache
 def _in_python(kind: type, name: str) -> bool:
     """Defined by a class above Qt's: by the module itself or by a stand-in."""
     qt = qt_class(kind)

@@ -78,6 +78,7 @@ CLASSES = [
     "qSlicerSegmentEditorAbstractEffect",
     "qSlicerWidget",
     "qSlicerSimpleMarkupsWidget",
+    "qSlicerTerminologyNavigatorWidget",
 ]
 CALLED_BY_UTIL = {
     "qSlicerApplication": ["testingEnabled():bool"]

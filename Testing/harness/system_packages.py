@@ -24,8 +24,9 @@ LIBRARY_FOLDERS = (Path("/usr/lib"), Path("/usr/lib64"), Path("/usr/local/lib"))
 FONT_FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path.home() / ".fonts")
 DRIVERS = ("dri/swrast_dri.so", "libgallium-*.so", "libEGL_nvidia.so.*", "libOSMesa.so.*")
 """Any of them draws; the first two are Mesa's before and since 2024."""
-INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=60")
-UPDATE = ("apt-get", "update", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15")
+_PATIENCE = ("-o", "DPkg::Lock::Timeout=60", "-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=15")
+INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends", *_PATIENCE)
+UPDATE = ("apt-get", "update", *_PATIENCE)
 SECONDS = 600
 """For one run of apt-get; Chromium is the largest with about 120 MB."""
 
@@ -84,10 +85,10 @@ NEEDS = (
     Need("libegl1", "Qt and the views", partial(_library, "libEGL.so.1")),
     Need("libgl1", "Qt and the views", partial(_library, "libGL.so.1")),
     Need("libgl1-mesa-dri", "drawing without a graphics card", _driver),
-    Need("libglib2.0-0", "Qt", partial(_library, "libgthread-2.0.so.0")),
-    Need("libxkbcommon0", "Qt", partial(_library, "libxkbcommon.so.0")),
-    Need("libdbus-1-3", "Qt", partial(_library, "libdbus-1.so.3")),
-    Need("libfontconfig1", "Qt", partial(_library, "libfontconfig.so.1")),
+    Need("libglib2.0-0", "Qt and the views", partial(_library, "libgthread-2.0.so.0")),
+    Need("libxkbcommon0", "Qt and the views", partial(_library, "libxkbcommon.so.0")),
+    Need("libdbus-1-3", "Qt and the views", partial(_library, "libdbus-1.so.3")),
+    Need("libfontconfig1", "Qt and the views", partial(_library, "libfontconfig.so.1")),
     Need("fonts-dejavu-core", "texts in pictures", _font),
     Need("chromium", "pictures of the server's page", lambda: chromium() is not None),
 )

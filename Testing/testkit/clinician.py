@@ -105,11 +105,17 @@ class Clinician:
 
     def connect(self, url, token):
         """Another computer and its token."""
+        self.type_connection(url, token)
+        self.press_connect()
+
+    def type_connection(self, url, token):
         ui = self.ui("connect")
         steps.type_text(ui.addressEdit, url)
         steps.type_text(ui.tokenEdit, token)
-        steps.click(ui.connectButton)
-        self.until(lambda: self.presenter.connection.online)
+
+    def press_connect(self):
+        steps.click(self.ui("connect").connectButton)
+        self.until(lambda: self.presenter.connection.online, what="the connection")
 
     def fill_in_project(self, title, channel, classes):
         """Name, kind of image and structures of a new project."""
@@ -172,7 +178,7 @@ class Clinician:
         ui = self.ui("project")
         steps.choose(ui.caseCombo, case.name)
         steps.click(ui.lookButton)
-        self.until(lambda: self.panel.sections["project"].viewer.onScreen() == case)
+        self.until(lambda: _id(self.panel.sections["project"].viewer.onScreen()) == case.id)
 
     def draw_rough_box(self, case, value):
         """Round a structure of the case on the screen, which lies along the axes of the body."""
@@ -205,18 +211,65 @@ class Clinician:
         self.views.red.click(np.asarray(point))
         steps.settle()
 
-    def place_box(self, case, index):
+    def place_box(self, case, index, wait=None):
         """A first box for the structure that is due, at a voxel (z, y, x) of the case on the screen."""
         placed = len(self.opened.records.now.patches)
         ui = self.panel.sections["project"].first.ui
         steps.click(ui.placeButton)
         self.until(lambda: nodes.find(nodes.Role.POINT) is not None)
         point = Grid.of_case(case).to_ras(np.asarray(index, float))
+        if wait is not None:
+            self.scroll_views(point)
+            wait()
         if self.views is not None:
             self.click_at(point)
         else:
             nodes.find(nodes.Role.POINT).AddControlPoint(*point)
         self.until(lambda: len(self.opened.records.now.patches) > placed, what="the box is placed")
+
+    def settle_by(self, operator, **settings):
+        """The server's operator changes the open project, which is then opened again."""
+        project = self.opened.project
+        operator.call("PATCH", f"/v1/projects/{project.id}", json=settings).raise_for_status()
+        steps.click(self.ui("project").closeButton)
+        self.open_project(project.name)
+        size = self.panel.sections["project"].size.ui
+        if self.opened.records.now.cases:
+            self.until(lambda: size.keepButton.visible)
+            steps.click(size.keepButton)
+            self.until(lambda: not self.ui("project").firstBox.collapsed)
+
+    def suggest_size(self):
+        """Have a size suggested from the rough boxes; what the panel says of it."""
+        ui = self.panel.sections["project"].size.ui
+        steps.click(ui.suggestButton)
+        self.until(lambda: ui.useButton.visible, what="a suggestion")
+        return ui.suggestionLabel.text
+
+    def use_size(self):
+        steps.click(self.panel.sections["project"].size.ui.useButton)
+        self.until(lambda: not self.ui("project").firstBox.collapsed)
+
+    def place_boxes(self, wait=None):
+        """Two boxes for each structure, in the middle of it, each in another scan.
+
+        `wait` is called before the click of the last one.
+        """
+        wanted = [
+            value
+            for value, row in enumerate(self.opened.budget().rows, 1)
+            for _ in range(row.missing)
+        ]
+        for number, value in enumerate(wanted):
+            case = self.cases[number % len(self.cases)]
+            self.look_at(case)
+            found = np.argwhere(self.truth[case.id] == value)
+            last = number == len(wanted) - 1
+            self.place_box(case, found[len(found) // 2], wait if last else None)
+
+    def add_random_boxes(self):
+        steps.click(self.panel.sections["project"].first.ui.randomButton)
+        self.until(lambda: self.opened.budget().ready, what="the random boxes")
 
     # Boxes
 
@@ -303,7 +356,7 @@ class Clinician:
 
     def answer(self, draw=None):
         """The truth, by the shortest way: confirmed, empty, or drawn and accepted. How it was answered."""
-        truth, here = self.wanted, self.patch.id
+        truth = self.wanted
         view, now = self.session.view(), self.adapter.read().labels
         if view.can_confirm and np.array_equal(now, truth):
             kind, keys = "confirmed", "Ctrl+Shift+Return"
@@ -314,8 +367,7 @@ class Clinician:
             (draw or self.brush)(truth)
             assert np.array_equal(self.adapter.read().labels, truth)
         self.draws(truth)
-        self.press(keys)
-        self.shown(besides=here)
+        self._give(keys)
         return kind
 
     def answer_all(self):
@@ -326,8 +378,74 @@ class Clinician:
             count += 1
         return count
 
+    def accept_as_it_is(self, unsure=None):
+        """What stands in the box now is the answer."""
+        self.draws(self.adapter.read().labels, unsure)
+        self._give("Ctrl+Return")
+
+    def confirm(self):
+        """The prediction is right for once."""
+        assert self.session.view().can_confirm
+        self.draws(self.adapter.read().labels)
+        self._give("Ctrl+Shift+Return")
+
+    def skip(self, reason="cannot tell"):
+        here = self.patch.id
+        self.press("Ctrl+K")
+        steps.pick(self.panel.sections["patch"]._reasons, reason)
+        self.shown(besides=here)
+
+    def refer(self, colleague):
+        here = self.patch.id
+        self.press("Ctrl+R")
+        steps.type_text(self.ui("patch").referEdit, colleague)
+        steps.click(self.ui("patch").referSendButton)
+        self.shown(besides=here)
+
+    def back(self):
+        """To the box before, to correct it."""
+        here = self.patch.id
+        self.press("Ctrl+Left")
+        self.shown(besides=here)
+        told = self.answered.get(self.patch.case, [])
+        told[:] = [one for one in told if one[0] != self.patch.id]
+
+    def _give(self, keys):
+        here = self.patch.id
+        self.press(keys)
+        self.shown(besides=here)
+
+    def train(self):
+        """Press Train now; waits until it goes on."""
+        self.unfold("training")
+        steps.click(self.ui("training").startButton)
+        self.until(lambda: self.opened.training.running, what="the training")
+
+    def trained(self, seconds=300.0):
+        """Wait for its end, and for what it brings."""
+        known = len(self.opened.records.now.patches)
+        self.until(lambda: not self.opened.training.running, seconds, "the end of the training")
+        self.until(lambda: len(self.opened.records.now.patches) > known, what="new boxes")
+
     def all_sent(self):
         self.until(lambda: not self.opened.sending.entries, what="every answer is sent")
+
+    # How the model learns
+
+    def look_at_curve(self):
+        """Press Learning curve, or press it again."""
+        steps.click(self.ui("progress").curveButton)
+
+    def show_prediction(self, row):
+        """Of a case in the list of weak ones."""
+        ui = self.ui("progress")
+        ui.casesTable.setCurrentCell(row, 0)
+        steps.click(ui.predictionButton)
+        self.until(lambda: nodes.find(nodes.Role.PREDICTION) is not None, what="the prediction")
+
+    def cut_off(self):
+        """Texts of the panel that have too little room."""
+        return steps.cut_off(self.host.parent)
 
     # What must have arrived
 
@@ -353,3 +471,7 @@ def load_volume(path: Path, name: str):
 def voxels_of(volume):
     """Voxels (z, y, x) of a volume of the scene."""
     return voxels(volume.GetImageData())
+
+
+def _id(case):
+    return case.id if case is not None else None

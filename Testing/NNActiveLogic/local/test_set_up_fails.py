@@ -134,6 +134,14 @@ def test_slicers_own_python_and_libraries_are_not_passed_on(environment):
     assert seen["HTTPS_PROXY"] == "http://proxy:3128"
     assert seen["PIP_INDEX_URL"] == "https://mirror/simple"
     assert "/usr/bin" in seen["PATH"].split(os.pathsep)
+    elsewhere = {
+        "PYTHONPATH": "/x",
+        "QT_PLUGIN_PATH": "/x",
+        "VTK_DIR": "/x",
+        "PIP_TARGET": "/x",
+        "CONDA_EXE": "/x",
+    }
+    assert not set(elsewhere) & set(clean(elsewhere))
     assert clean({"LD_LIBRARY_PATH": "/somewhere"}).get("LD_LIBRARY_PATH") is None
     kept = clean({"LD_LIBRARY_PATH": f"/cuda/lib:{home}/lib", "SLICER_HOME": home})
     assert kept["LD_LIBRARY_PATH"] == "/cuda/lib"

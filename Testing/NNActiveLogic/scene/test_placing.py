@@ -183,6 +183,8 @@ def test_a_box_along_the_worlds_axes_is_not_larger_in_an_oblique_image():
     swapped = Grid.of_case(case_of(DIRECTIONS["axes swapped"]))
     # There k runs along the patient's right, i to the back, j to the head.
     np.testing.assert_allclose(placing.size_of(roi, swapped), (30.0, 10.0, 20.0))
+    sagittal = Grid.of_case(case_of(np.eye(3)[[1, 0, 2]]))
+    np.testing.assert_allclose(placing.size_of(roi, sagittal), (10.0, 30.0, 20.0))
 
 
 def test_rough_boxes_are_gathered_by_class():
@@ -193,8 +195,10 @@ def test_rough_boxes_are_gathered_by_class():
         assert is_placing()
         click(node, (0, 0, 0))
         node.SetSize(*size)
-    placing.begin_rough_box("broken off", RED)
-    press_escape()
+    for _ in range(2):
+        placing.begin_rough_box("broken off", RED)
+        press_escape()
+    assert len(nodes.find_all(nodes.Role.ROUGH)) == 4
     assert placing.rough_sizes(grid) == {"large": ((10, 20, 30), (12, 22, 32)), "small": ((2, 3, 3),)}
     placing.remove_rough_boxes("large")
     assert placing.rough_sizes(grid) == {"small": ((2, 3, 3),)}
@@ -232,7 +236,8 @@ def seen(views):
     return case
 
 
-def test_a_click_in_a_slice_view_is_the_point_that_is_taken(seen, views):
+@pytest.mark.usefixtures("seen")
+def test_a_click_in_a_slice_view_is_the_point_that_is_taken(views):
     picker = placing.Picker()
     picker.begin("liver", RED)
     assert picker.taken() is None

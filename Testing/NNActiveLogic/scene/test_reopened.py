@@ -209,5 +209,6 @@ def test_a_scene_that_brings_our_nodes_a_second_time_does_no_harm(adapter, small
     np.testing.assert_array_equal(adapter.read().labels, view.prefill)
     adapter.open(small(name="p2"))
     assert len(nodes.find_all(nodes.Role.SEGMENTS)) == 1
+    assert nodes.find_all(nodes.Role.IMAGE) == [adapter.image_node]
     adapter.leave()
     assert nodes.find_all(nodes.Role.IMAGE) == []

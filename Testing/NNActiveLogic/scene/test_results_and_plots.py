@@ -148,6 +148,16 @@ def test_a_prediction_does_not_show_through_the_next_box(adapter, small):
     assert not node.GetDisplayVisibility()
 
 
+def test_a_prediction_is_hidden_while_another_case_is_looked_at(small):
+    view, other = small(), a_case((9, 8, 7), name="other")
+    prediction = an_array(view.case, np.ones(view.case.shape, np.uint8))
+    node = results.show_prediction(view.case, LABELS, prediction, view.image)
+    results.show_case(view.case, view.image)
+    assert node.GetDisplayVisibility()
+    results.show_case(other, an_array(other, np.zeros(other.shape, np.int16)))
+    assert not node.GetDisplayVisibility()
+
+
 def test_looking_at_a_case_needs_no_patch(views):
     case = a_case((9, 8, 7), (3.0, 1.0, 1.0))
     results.show_case(case, an_array(case, np.full(case.shape, 7, np.int16)))

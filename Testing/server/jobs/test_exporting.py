@@ -82,7 +82,7 @@ def test_only_the_newest_export_is_kept(clinic: Clinic) -> None:
 
 def test_without_a_model_it_says_so_and_leaves_nothing(clinic: Clinic) -> None:
     clinic.start()
-    with pytest.raises(NNActiveError, match="no such file|no cycle has finished"):
+    with pytest.raises(NNActiveError, match=r"no such file|no cycle has finished"):
         exporting.run(here := context(clinic), copy_members)
     assert not export_file(clinic.data, clinic.project.id, here.job.id).exists()
 

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from nnactive_server import __version__
-from nnactive_server.cli import doctor, experiments, projects, queries, server
+from nnactive_server.cli import doctor, experiments, projects, queries, server, study
 
 app = typer.Typer(
     name="nnactive",
@@ -25,6 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 experiments.register(app)
+study.register(app)
 queries.register(app)
 projects.register(app)
 server.register(app)

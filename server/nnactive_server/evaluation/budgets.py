@@ -29,7 +29,9 @@ def needed(amounts: Sequence[float] | np.ndarray, dice: Sequence[float] | np.nda
     """
     x, y = np.asarray(amounts, dtype=float), np.asarray(dice, dtype=float)
     if x.shape != y.shape or x.ndim != 1 or x.size == 0:
-        raise NNActiveError(f"target budget: {x.shape} amounts and {y.shape} Dice; give one of each per cycle")
+        raise NNActiveError(
+            f"target budget: {x.shape} amounts and {y.shape} Dice; give one of each per cycle"
+        )
     if not (np.isfinite(x).all() and np.isfinite(y).all()) or (np.diff(x) < 0).any():
         raise NNActiveError("target budget: amounts and Dice must be finite, and amounts must not fall")
     reached = np.flatnonzero(y >= target)

@@ -21,7 +21,8 @@ class PenaltyMatrix:
 
     Attributes:
         methods: n names.
-        wins: (n, n), percent: row i beats column j in so much of the settings; NaN where no setting holds both.
+        wins: (n, n), percent: row i beats column j in so much of the settings; NaN where no setting holds
+            both.
         settings: number of settings compared.
         tests: number of tests that could be made, that is with two seeds or more of both methods.
         holm: whether p-values were corrected.
@@ -45,9 +46,10 @@ class PenaltyMatrix:
 
 
 def paired_test(first: np.ndarray, second: np.ndarray) -> float:
-    """Two-sided p-value of Student's paired t-test, `t = mean(d) / (s(d) / sqrt(n))` with n - 1 degrees of freedom.
+    """Two-sided p-value of Student's paired t-test over seeds.
 
-    Pairs with a NaN are left out. Differences that are all zero give 1, all the same but not zero 0.
+    `t = mean(d) / (s(d) / sqrt(n))` of the differences d, with n - 1 degrees of freedom. Pairs with a NaN are
+    left out. Differences that are all zero give 1, all the same but not zero 0.
 
     Args:
         first: one value per seed.
@@ -68,9 +70,10 @@ def paired_test(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Holm's step-down correction (Holm 1979): the k-th smallest of m, times (m - k + 1), made monotone, at most 1.
+    """Holm's step-down correction (Holm 1979).
 
-    NaN stay NaN and do not count.
+    The k-th smallest of m is multiplied by (m - k + 1); then made monotone, and at most 1. NaN stay NaN and
+    do not count.
     """
     p = np.asarray(p_values, dtype=float)
     known = np.flatnonzero(np.isfinite(p))
@@ -90,9 +93,9 @@ def penalty_matrix(
 ) -> PenaltyMatrix:
     """Pairwise penalty matrix (Ash et al. 2020; NNActive paper, appendix D.3).
 
-    In each setting and at each budget a paired two-sided t-test over seeds compares two methods. Method i beats
-    j when its mean is higher and p < alpha. A budget weighs 1 / (number of budgets), every setting the same.
-    With `correct`, Holm's correction is applied to all pairs of a setting and budget together.
+    In each setting and at each budget a paired two-sided t-test over seeds compares two methods. Method i
+    beats j when its mean is higher and p < alpha. A budget weighs 1 / (number of budgets), every setting the
+    same. With `correct`, Holm's correction is applied to all pairs of a setting and budget together.
 
     Args:
         settings: one mapping for each: method to Mean Dice (seeds, budgets); the rows of all methods of

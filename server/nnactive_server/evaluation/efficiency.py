@@ -61,13 +61,13 @@ def efficiency(
     level: float = LEVEL,
     seed: int = 0,
 ) -> Efficiency:
-    """FG-Eff (see `fg_efficiency`) with a bootstrap interval over seeds and a verdict on whether it is identifiable.
+    """FG-Eff (see `fg_efficiency`) with a bootstrap interval over seeds, and whether it is identifiable.
 
-    The interval takes the quantiles of gamma over samples of whole seeds with replacement (Efron and Tibshirani
-    1993, ch. 13); a sample without a fit counts as boundless. Gamma is not identifiable when the start is already
-    as good as all labels (the paper's assumption y < y_full fails), when the annotated share hardly grows, when
-    there is no fit, or when the profile-likelihood interval, `{g: RSS(g) <= RSS(gamma) (1 + F(1, n - 1) / (n - 1))}`
-    (Bates and Watts 1988, ch. 6), is open upwards.
+    The interval takes the quantiles of gamma over samples of whole seeds with replacement (Efron and
+    Tibshirani 1993, ch. 13); a sample without a fit counts as boundless. Gamma is not identifiable when the
+    start is already as good as all labels (the paper's assumption y < y_full fails), when the annotated share
+    hardly grows, when there is no fit, or when the profile-likelihood interval, `{g: RSS(g) <= RSS(gamma) (1
+    + F(1, n - 1) / (n - 1))}` (Bates and Watts 1988, ch. 6), is open upwards.
 
     Args:
         x: annotated share of all foreground voxels (seeds, cycles).

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure, FigureBase
@@ -66,6 +66,22 @@ def png(figure: Figure, dpi: int = 150) -> bytes:
     return stream.getvalue()
 
 
+def svg(figure: Figure) -> str:
+    """The figure as SVG, text as outlines; the same figure gives the same text."""
+    stream = io.StringIO()
+    with rc_context({"svg.hashsalt": "nnactive"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return stream.getvalue()
+
+
+def share_axis(axes: Axes, values: Sequence[float]) -> None:
+    """Annotated share of the foreground, as percent from 0 on."""
+    axes.set_xlabel("annotated share of the structures")
+    axes.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
+    axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.set_xlim(0, max([0.01, *values]) * 1.08)
+
+
 def learning_curve(curves: Sequence[Curve], full_dice: float | None = None) -> Figure:
     """Mean Dice against annotated patches (left) and annotated foreground (right).
 
@@ -76,19 +92,16 @@ def learning_curve(curves: Sequence[Curve], full_dice: float | None = None) -> F
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, gridspec_kw={"wspace": 0.08})
     for number, curve in enumerate(curves):
-        left.plot(curve.patches, curve.dice, label=_plain(curve.name), **_style(number))
-        right.plot(curve.foreground, curve.dice, **_style(number))
+        left.plot(curve.patches, curve.dice, label=plain_text(curve.name), **curve_style(number))
+        right.plot(curve.foreground, curve.dice, **curve_style(number))
     for axes in (left, right):
-        _dice_axis(axes, [d for c in curves for d in c.dice] + ([] if full_dice is None else [full_dice]))
+        dice_axis(axes, [d for c in curves for d in c.dice] + ([] if full_dice is None else [full_dice]))
         if full_dice is not None:
             axes.axhline(full_dice, color="0.35", linewidth=1, linestyle=(0, (1, 2)), label="all labels")
-    _count_axis(left, "annotated patches (boxes)", [p for c in curves for p in c.patches])
-    right.set_xlabel("annotated share of the structures")
-    right.xaxis.set_major_formatter(lambda share, _: f"{100 * share:g} %")
-    right.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    right.set_xlim(0, max([0.01, *(f for c in curves for f in c.foreground)]) * 1.08)
+    count_axis(left, "annotated patches (boxes)", [p for c in curves for p in c.patches])
+    share_axis(right, [f for c in curves for f in c.foreground])
     left.set_ylabel("Mean Dice")
-    _legend(figure, left)
+    legend_below(figure, left)
     return figure
 
 
@@ -111,11 +124,11 @@ def class_curves(patches: Sequence[float], dice: np.ndarray, names: Sequence[str
     figure = Figure(figsize=(9.0, 3.8), layout="constrained")
     axes = figure.subplots()
     for number, name in enumerate(names):
-        axes.plot(patches, table[:, number], label=_plain(name), **_style(number))
-    _dice_axis(axes, table.ravel().tolist())
-    _count_axis(axes, "annotated patches (boxes)", patches)
+        axes.plot(patches, table[:, number], label=plain_text(name), **curve_style(number))
+    dice_axis(axes, table.ravel().tolist())
+    count_axis(axes, "annotated patches (boxes)", patches)
     axes.set_ylabel("Dice")
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -140,7 +153,7 @@ def stage_times(cycles: Sequence[int], seconds: Mapping[str, Sequence[float]]) -
             left=reached,
             color=colour,
             edgecolor="white",
-            label=_plain(stage),
+            label=plain_text(stage),
         )
         reached = reached + widths
     axes.invert_yaxis()
@@ -149,7 +162,7 @@ def stage_times(cycles: Sequence[int], seconds: Mapping[str, Sequence[float]]) -
     axes.grid(axis="x", color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    _legend(figure, axes)
+    legend_below(figure, axes)
     return figure
 
 
@@ -186,7 +199,7 @@ def query_montage(views: Sequence[QueryView], captions: Sequence[str], columns: 
     cells = figure.subfigures(rows, columns, squeeze=False, wspace=0.03, hspace=0.03)
     heat_top = max(view.heat_top for view in views)
     for cell, view, caption in zip(cells.flat, views, captions, strict=False):
-        cell.suptitle("\n".join(textwrap.wrap(_plain(caption), 70)), fontsize=11)
+        cell.suptitle("\n".join(textwrap.wrap(plain_text(caption), 70)), fontsize=11)
         _draw_query(cell, view, heat_top)
     return figure
 
@@ -259,7 +272,8 @@ def _contour_legend(figure: FigureBase, axes: Axes, known: bool) -> None:
     figure.legend(handles=entries, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
 
 
-def _style(number: int) -> dict[str, Any]:
+def curve_style(number: int) -> dict[str, Any]:
+    """Colour, marker and line of the curve of this number, different for the first 28."""
     return {
         "color": COLOURS[number % len(COLOURS)],
         "marker": MARKERS[number % len(MARKERS)],
@@ -269,31 +283,31 @@ def _style(number: int) -> dict[str, Any]:
     }
 
 
-def _dice_axis(axes: Axes, values: Sequence[float]) -> None:
-    """As much of 0..1 as the values need, at least 0.2, so that a late gain of 0.01 can still be seen."""
+def dice_axis(axes: Axes, values: Sequence[float], least: float = 0.2) -> None:
+    """As much of 0..1 as the values need, at least `least`, so that a late gain of 0.01 can still be seen."""
     known = [value for value in values if np.isfinite(value)] or [0.0, 1.0]
-    low, high = min(known) - 0.02, max(known) + 0.02
-    spare = max(0.0, 0.2 - (high - low)) / 2
+    low, high = min(known) - least / 10, max(known) + least / 10
+    spare = max(0.0, least - (high - low)) / 2
     # 0.03 beyond 0 and 1, so that markers there are not cut
     axes.set_ylim(max(-0.03, low - spare), min(1.03, high + spare))
     axes.grid(color="0.9")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _count_axis(axes: Axes, label: str, values: Sequence[float]) -> None:
+def count_axis(axes: Axes, label: str, values: Sequence[float]) -> None:
     """Whole numbers from 0 on; a little room to the right, so that no marker is cut."""
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator(7, integer=True, steps=[1, 2, 5, 10]))
     axes.set_xlim(0, max([1.0, *values]) * 1.05)
 
 
-def _legend(figure: Figure, axes: Axes) -> None:
+def legend_below(figure: Figure, axes: Axes) -> None:
     """Below the axes, where it hides no curve; nothing when there is nothing to tell apart."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1:
         figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """A dollar sign would start a formula, a leading underscore hides a legend entry."""
     return text.replace("$", r"\$").lstrip("_") or "-"

@@ -1,7 +1,7 @@
 """Does active learning pay: annotation saved against a baseline, and what one more cycle will bring.
 
-Cost of a project with active learning (thesis, equation 4.1): `C_AL = C_baseline - r c_annotation + c_overhead`;
-`saved_share` estimates r from simulations, `next_gain` says when to stop.
+Cost of a project with active learning (thesis, equation 4.1): `C_AL = C_baseline - r c_annotation +
+c_overhead`; `saved_share` estimates r from simulations, `next_gain` says when to stop.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WORTH = 0.005
 """Gain of Mean Dice below which another cycle is not worth its work, unless the caller says otherwise."""
 DRAWS = 500
 RATES = (0.05, 20.0)
-"""Slowest and fastest rate, in 1 / (annotation so far): nearly a straight line, and done after the first cycle."""
+"""Slowest and fastest rate, in 1 / (annotation so far): nearly straight, and done after the first cycle."""
 NOISE_FLOOR = 1e-10
 NOT_ENOUGH = "not enough data to say"
 
@@ -73,7 +73,7 @@ class Gain:
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Estimate:
-    """Mean with Student's interval, `mean ± t(n - 1) s / sqrt(n)`; values that are not finite are left out."""
+    """Mean with Student's interval, `mean ± t(n - 1) s / sqrt(n)`; infinite values and NaN are left out."""
     known = np.asarray(values, dtype=float)
     known = known[np.isfinite(known)]
     n = known.size
@@ -108,7 +108,8 @@ def saved_share(
 ) -> np.ndarray:
     """Share of the baseline's annotation that a strategy saves, seed by seed.
 
-    Both curves are read where they reach the best Dice that both of them reach: `1 - needed / needed_baseline`.
+    Both curves are read where they reach the best Dice that both of them reach: `1 - needed /
+    needed_baseline`.
 
     Args:
         amounts: annotation of the strategy (seeds, cycles), in patches, voxels or minutes.
@@ -119,7 +120,9 @@ def saved_share(
     Returns:
         (seeds,) shares; negative where the strategy needs more.
     """
-    if not (amounts.shape == dice.shape and base_amounts.shape == base_dice.shape and len(dice) == len(base_dice)):
+    if not (
+        amounts.shape == dice.shape and base_amounts.shape == base_dice.shape and len(dice) == len(base_dice)
+    ):
         raise NNActiveError("saving: give amounts and Dice of the same seeds for strategy and baseline")
     shares = []
     for x, y, base_x, base_y in zip(amounts, dice, base_amounts, base_dice, strict=True):
@@ -138,10 +141,10 @@ def next_gain(
 ) -> Gain:
     """Dice that `step` more annotation will bring, from a saturating curve through the cycles so far.
 
-    The curve is `A - B exp(-k (n - n_0))`, 0 <= A <= 1. Few points do not determine it, so the gain is averaged
-    over all curves by how well they fit: flat prior in A and B, log-flat in k and in the noise. Given k, A and B
-    then follow Student's t around least squares, and k has the weight `|X'X|^(-1/2) RSS^(-(N - 2) / 2)`
-    (Gelman et al., Bayesian Data Analysis, ch. 14). The interval holds `level` of the weight.
+    The curve is `A - B exp(-k (n - n_0))`, 0 <= A <= 1. Few points do not determine it, so the gain is
+    averaged over all curves by how well they fit: flat prior in A and B, log-flat in k and in the noise.
+    Given k, A and B then follow Student's t around least squares, and k has the weight `|X'X|^(-1/2) RSS^(-(N
+    - 2) / 2)` (Gelman et al., Bayesian Data Analysis, ch. 14). The interval holds `level` of the weight.
 
     Args:
         amounts: patches annotated, one per cycle, rising.
@@ -151,15 +154,17 @@ def next_gain(
         level: of the interval.
 
     Returns:
-        Expected gain and a verdict: "stop" when the whole interval lies below `worth`, "go on" when it lies above,
-        otherwise, and with fewer than `MIN_CYCLES` cycles, "not enough data to say".
+        Expected gain and a verdict: "stop" when the whole interval lies below `worth`, "go on" when it lies
+        above, otherwise, and with fewer than `MIN_CYCLES` cycles, "not enough data to say".
 
     Raises:
         NNActiveError: lengths differ, values that are not finite, or a step that is not positive.
     """
     x, y = np.asarray(amounts, dtype=float), np.asarray(dice, dtype=float)
     if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()) or step <= 0:
-        raise NNActiveError("next gain: give finite amounts and Dice, one of each per cycle, and a step above 0")
+        raise NNActiveError(
+            "next gain: give finite amounts and Dice, one of each per cycle, and a step above 0"
+        )
     if x.size < MIN_CYCLES or np.ptp(x) == 0:
         return Gain(math.nan, math.nan, math.nan, math.nan, NOT_ENOUGH)
     gains, ceilings, weights = _curves(x, y, step)

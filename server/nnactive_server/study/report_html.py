@@ -31,6 +31,8 @@ th, td { border-bottom: 1px solid var(--line); padding: .35rem .8rem; text-align
   white-space: nowrap; }
 th { background: var(--head); font-weight: 600; vertical-align: bottom; white-space: normal; }
 th:first-child, td:first-child { text-align: left; }
+.text2 :is(th, td):nth-child(-n+2), .text3 :is(th, td):nth-child(-n+3),
+.text4 :is(th, td):nth-child(-n+4) { text-align: left; }
 table.words th, table.words td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.words td:first-child { white-space: nowrap; }
 figure { margin: .8rem 0; }

@@ -16,7 +16,7 @@ from nnactive_server.study.analysis.scores import Score
 
 METRICS = ("AUBC", "Final Dice", "FG-Eff")
 ENOUGH_SETTINGS = 6
-"""From so many settings on, settings are the blocks of the rank plot; below, every seed of a setting is one."""
+"""From so many settings on, the rank plot's blocks are settings; below, every seed of a setting is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +47,19 @@ class RankAgreement:
     found: Agreement
 
 
-def penalties(results: StudyResults, *, correct: bool, only: Sequence[Setting] | None = None) -> PenaltyMatrix:
+def penalties(
+    results: StudyResults, *, correct: bool, only: Sequence[Setting] | None = None
+) -> PenaltyMatrix:
     """Pairwise penalty matrix over all settings, or over some."""
     settings = [s for s in results.settings if only is None or s in only]
-    return penalty_matrix([results.aligned(s) for s in settings], results.strategies(*settings), correct=correct)
+    return penalty_matrix(
+        [results.aligned(s) for s in settings], results.strategies(*settings), correct=correct
+    )
 
 
 def rankings(scores: Sequence[Score]) -> tuple[Ranking, ...]:
     """Ranks by each metric: over settings, and for the metrics that each seed has, over seeds too."""
-    settings = sorted({entry.setting for entry in scores})
+    settings = tuple(dict.fromkeys(entry.setting for entry in scores))
     everywhere, left_out = _everywhere(scores, settings)
     found = []
     for metric in METRICS:
@@ -67,8 +71,8 @@ def rankings(scores: Sequence[Score]) -> tuple[Ranking, ...]:
 
 
 def shown_rankings(found: Sequence[Ranking]) -> tuple[Ranking, ...]:
-    """One ranking per metric: by settings when there are many, otherwise by seeds where seeds have the metric."""
-    chosen = {}
+    """One ranking per metric: by settings when there are many, otherwise by seeds where they have it."""
+    chosen: dict[str, Ranking] = {}
     for entry in sorted(found, key=lambda r: (r.block == "seed") != (_settings(found) < ENOUGH_SETTINGS)):
         chosen.setdefault(entry.metric, entry)
     return tuple(chosen[metric] for metric in METRICS if metric in chosen)
@@ -76,7 +80,7 @@ def shown_rankings(found: Sequence[Ranking]) -> tuple[Ranking, ...]:
 
 def agreements(scores: Sequence[Score]) -> tuple[RankAgreement, ...]:
     """Kendall's tau of every pair of settings, by each metric (papers: two-sided, alpha 0.1)."""
-    settings = sorted({entry.setting for entry in scores})
+    settings = tuple(dict.fromkeys(entry.setting for entry in scores))
     found = []
     for metric in METRICS:
         values = {(e.setting, e.strategy): _mean(e, metric) for e in scores}
@@ -87,7 +91,9 @@ def agreements(scores: Sequence[Score]) -> tuple[RankAgreement, ...]:
     return tuple(found)
 
 
-def _everywhere(scores: Sequence[Score], settings: Sequence[Setting]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _everywhere(
+    scores: Sequence[Score], settings: Sequence[Setting]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Strategies that every setting has, and the others."""
     where: dict[str, set[Setting]] = {}
     for entry in scores:
@@ -110,7 +116,8 @@ def _blocks(
             seeds = set.intersection(*(set(entry.seeds) for entry in own)) if own else set()
             rows += [[_of_seed(entry, metric)[seed] for entry in own] for seed in sorted(seeds)]
     table = np.array(rows, dtype=float).reshape(len(rows), len(strategies))
-    return table[np.isfinite(table).all(axis=1)]
+    complete: np.ndarray = table[np.isfinite(table).all(axis=1)]
+    return complete
 
 
 def _mean(entry: Score, metric: str) -> float:

@@ -133,8 +133,9 @@ class StudyResults:
 
     @property
     def settings(self) -> tuple[Setting, ...]:
-        """All settings with a finished experiment."""
-        return tuple(sorted({unit.setting for unit in self.units}))
+        """All settings with a finished experiment: by data set and profile, small budgets first."""
+        budgets = {unit.setting: unit.rows[0].patches for unit in self.units}
+        return tuple(sorted(budgets, key=lambda s: (s.dataset, s.profile, budgets[s], s.regime)))
 
     def strategies(self, *settings: Setting) -> tuple[str, ...]:
         """Strategies of these settings, or of all: random ones first, as the papers list baselines."""
@@ -173,8 +174,8 @@ def read_study(folder: Path) -> StudyResults:
     """Read a study, finished or not.
 
     Raises:
-        LoopError: the folder holds no experiment, a summary is not valid, or experiments of one setting differ in
-            their number of cycles.
+        LoopError: the folder holds no experiment, a summary is not valid, or experiments of one setting
+            differ in their number of cycles.
     """
     root = folder / RUNS
     if not root.is_dir():

@@ -12,7 +12,14 @@ from nnactive_server.core.errors import NNActiveError
 from nnactive_server.evaluation.budgets import TARGETS, needed
 from nnactive_server.evaluation.curves import aubc
 from nnactive_server.evaluation.efficiency import Efficiency, efficiency, no_efficiency
-from nnactive_server.evaluation.saving import Estimate, Gain, mean_interval, next_gain, pooled_mean, saved_share
+from nnactive_server.evaluation.saving import (
+    Estimate,
+    Gain,
+    mean_interval,
+    next_gain,
+    pooled_mean,
+    saved_share,
+)
 from nnactive_server.study.analysis.results import Setting, StudyResults, Unit
 
 BASELINE = "random-fg-66"
@@ -141,7 +148,9 @@ def saving(results: StudyResults, setting: Setting, strategy: str, baseline: str
     ours, theirs = zip(*pairs, strict=True) if pairs else ((), ())
 
     def saved(column: str) -> Estimate:
-        tables = [np.array([u.column(name) for u in units]) for units in (ours, theirs) for name in (column, "dice")]
+        tables = [
+            np.array([u.column(name) for u in units]) for units in (ours, theirs) for name in (column, "dice")
+        ]
         return mean_interval(saved_share(*tables) if pairs and np.isfinite(tables).all() else [])
 
     return Saving(
@@ -184,20 +193,24 @@ def _targets(results: StudyResults, setting: Setting, strategy: str, full: float
     def amounts(column: str, target: float) -> np.ndarray:
         table = results.curves(setting, strategy, column)
         known = np.isfinite(table).all()
-        return np.array([needed(x, y, target) if known else math.nan for x, y in zip(table, dice, strict=True)])
+        return np.array(
+            [needed(x, y, target) if known else math.nan for x, y in zip(table, dice, strict=True)]
+        )
 
     return tuple(
-        Target(share, share * full, amounts("patches", share * full), amounts("foreground_voxels", share * full))
+        Target(
+            share, share * full, amounts("patches", share * full), amounts("foreground_voxels", share * full)
+        )
         for share in TARGETS
     )
 
 
-def _pairs(
-    results: StudyResults, setting: Setting, strategy: str, baseline: str
-) -> list[tuple[Unit, Unit]]:
+def _pairs(results: StudyResults, setting: Setting, strategy: str, baseline: str) -> list[tuple[Unit, Unit]]:
     base = {unit.seed: unit for unit in results.of(setting, baseline)}
     if not base:
-        raise NNActiveError(f"{setting}: no finished run of {baseline} to compare with; run it, or name another")
+        raise NNActiveError(
+            f"{setting}: no finished run of {baseline} to compare with; run it, or name another"
+        )
     return [(unit, base[unit.seed]) for unit in results.of(setting, strategy) if unit.seed in base]
 
 

@@ -1,0 +1,124 @@
+"""A table once: full numbers for CSV, readable ones for the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nnactive_server.core.files import atomic_path
+from nnactive_server.study import report_html as html
+
+PLACE = ("data set", "regime", "profile")
+Show = Callable[[Any], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Named columns of plain values.
+
+    Attributes:
+        name: of the CSV file.
+        title: above the table in the report.
+        columns: heading to how its values are shown.
+        rows: values, None or NaN where there is none.
+        note: what a reader has to know; empty when the headings say it all.
+    """
+
+    name: str
+    title: str
+    columns: tuple[tuple[str, Show], ...]
+    rows: tuple[tuple[Any, ...], ...]
+    note: str = ""
+
+    def csv(self) -> str:
+        """The table as CSV: a comma, a point, an empty cell where there is no value, "inf" for no limit."""
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([heading for heading, _ in self.columns])
+        writer.writerows([_cell(value) for value in row] for row in self.rows)
+        return stream.getvalue()
+
+    def html(self) -> str:
+        """The table for the report, without columns of `PLACE` that say the same in every row."""
+        kept = [i for i, (head, _) in enumerate(self.columns) if head not in PLACE or self._varies(i)]
+        shown = [[self.columns[i][1](row[i]) for i in kept] for row in self.rows]
+        note = html.paragraph(self.note, "note") if self.note and shown else ""
+        names = sum(self._is_text(i) for i in kept)
+        return html.table([self.columns[i][0] for i in kept], shown, f"text{min(names, 4)}") + note
+
+    def _is_text(self, column: int) -> bool:
+        """Whether this column and all before it hold words."""
+        return all(isinstance(row[i], str) for row in self.rows for i in range(column + 1))
+
+    def _varies(self, column: int) -> bool:
+        return len({row[column] for row in self.rows}) > 1
+
+    def documents(self) -> list[dict[str, Any]]:
+        """The rows for JSON: None where there is no value or no limit."""
+        return [{h: _plain(v) for (h, _), v in zip(self.columns, row, strict=True)} for row in self.rows]
+
+
+def write_csv(folder: Path, tables: Sequence[Table]) -> list[Path]:
+    """Write each table into the folder; tables without rows are left out."""
+    paths = []
+    for table in tables:
+        if table.rows:
+            paths.append(folder / f"{table.name}.csv")
+            with atomic_path(paths[-1]) as temporary:
+                temporary.write_text(table.csv(), encoding="utf-8")
+    return paths
+
+
+def text(value: Any) -> str:
+    """A name, or a dash."""
+    return "–" if value is None or value == "" else str(value)
+
+
+def fixed(digits: int) -> Show:
+    """Numbers with this many digits; "no limit" for infinity."""
+
+    def show(value: float | None) -> str:
+        if value is None or math.isnan(value):
+            return "–"
+        return "no limit" if math.isinf(value) else f"{value:.{digits}f}"
+
+    return show
+
+
+def dice(value: float | None) -> str:
+    """Dice and differences of Dice times 100, as the papers print them."""
+    return fixed(2)(None if value is None else 100 * value)
+
+
+def count(value: float | None) -> str:
+    """Whole numbers; "not reached" for infinity."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "not reached" if math.isinf(value) else html.whole(value)
+
+
+def share(value: float | None) -> str:
+    """A share as percent, signed."""
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:+.0f} %"
+
+
+def probability(value: float | None) -> str:
+    """A p-value."""
+    if value is None or math.isnan(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def _cell(value: Any) -> Any:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return repr(float(value)) if isinstance(value, float) else value
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
