@@ -6,7 +6,7 @@ BIN := .venv/bin
 # One thread per test process: two processes share the cores instead of fighting for them.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: venv system demo test test-all lint format bench bench-query bench-server screenshots clean
+.PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-slicer screenshots clean
 
 venv: .venv/installed
 
@@ -30,14 +30,14 @@ test-all: system
 	$(PYTEST)
 
 lint: venv
-	$(BIN)/ruff format --check server NNActiveLogic Testing
-	$(BIN)/ruff check server NNActiveLogic Testing
+	$(BIN)/ruff format --check server NNActiveLogic NNActiveSlicer Testing
+	$(BIN)/ruff check server NNActiveLogic NNActiveSlicer Testing
 	$(BIN)/mypy
 	$(BIN)/lint-imports --config pyproject.toml
 
 format: venv
-	$(BIN)/ruff format server NNActiveLogic Testing
-	$(BIN)/ruff check --fix server NNActiveLogic Testing
+	$(BIN)/ruff format server NNActiveLogic NNActiveSlicer Testing
+	$(BIN)/ruff check --fix server NNActiveLogic NNActiveSlicer Testing
 
 bench: venv
 	$(BIN)/python Testing/benchmarks/run.py
@@ -49,9 +49,13 @@ bench-query: venv
 bench-server: venv
 	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/server.py
 
+bench-slicer: system
+	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/slicer_bench.py
+
 screenshots: system
 	$(BIN)/python Testing/screenshots/make.py
 	PYTHONPATH=Testing $(BIN)/python Testing/screenshots/operator_page.py
+	PYTHONPATH=.:Testing $(BIN)/python Testing/screenshots/panel.py
 
 clean:
 	rm -rf .venv out build

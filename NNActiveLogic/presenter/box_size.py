@@ -27,7 +27,8 @@ def suggested(found: Suggestion) -> str:
         n=found.query_size,
         cycles=found.cycles,
     )
-    return "\n".join([first, *found.reasons.values(), *found.warnings])
+    reasons, warnings = found.reasons.values(), found.warnings
+    return "\n".join([first, *(f"– {one}" for one in reasons), *(f"! {one}" for one in warnings)])
 
 
 def _by(lengths: Sequence[float]) -> str:

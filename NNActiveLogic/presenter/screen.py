@@ -47,9 +47,10 @@ class Screen:
 
     def open(self, view: PatchView, start: Start) -> None:
         """Show a patch; raises WorkError, and then nothing is open."""
+        # First, so that it is drawn once; without an open patch only the settings are kept.
+        self._desk.scene.set_heat(self._desk.preferences.heat, view.heat)
         self._desk.scene.open(view)
         self.view, self.start = view, start
-        self._desk.scene.set_heat(self._desk.preferences.heat, view.heat)
         if view.stale:
             self._desk.scene.mark_stale()
         self.activity.open(start.seconds)

@@ -138,9 +138,9 @@ class SceneAdapter:
             views.go_to(image, Grid.of_case(self._view.case).crop(self._view.patch.box))
 
     def close(self) -> None:
-        """Remove what belongs to the patch. The image, the editor's settings and the hidden box stay."""
+        """Remove what belongs to the patch. The image, the editor's settings and hidden nodes stay."""
         self._forget()
-        heatmap.remove_heat()
+        heatmap.empty_heat()
         self._heat = None
         boxes.hide_box()
         nodes.remove(nodes.Role.SEGMENTS)

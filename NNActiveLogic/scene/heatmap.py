@@ -71,7 +71,9 @@ def style(node: Any, settings: HeatSettings, names: tuple[str, ...], stale: bool
 def put_back() -> None:
     """Draw the heat map, if there is one, as it was before something else was shown."""
     node = nodes.find(nodes.Role.HEAT)
-    for composite in nodes.of_class("vtkMRMLSliceCompositeNode") if node is not None else ():
+    if node is None or node.GetImageData() is None:
+        return
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
         composite.SetForegroundVolumeID(node.GetID())
         _legend_of(node).SetVisibility(composite.GetForegroundOpacity() > 0)
 
@@ -81,6 +83,19 @@ def hide_legend() -> None:
     node = nodes.find(nodes.Role.HEAT)
     if node is not None:
         _legend_of(node).SetVisibility(False)
+
+
+def empty_heat() -> None:
+    """Draw no heat map; its node stays for the next one, as views and legend take a while to know a new one."""
+    show_in_3d(False, HeatSettings(), ())
+    node = nodes.find(nodes.Role.HEAT)
+    if node is None:
+        return
+    for composite in nodes.of_class("vtkMRMLSliceCompositeNode"):
+        if composite.GetForegroundVolumeID() == node.GetID():
+            composite.SetForegroundVolumeID(None)
+    _legend_of(node).SetVisibility(False)
+    node.SetAndObserveImageData(None)
 
 
 def remove_heat() -> None:

@@ -42,8 +42,10 @@ def go_to(image: Any, box: Grid, context: float = CONTEXT) -> None:
         context: field of view by the box's extent; 1 fits the box exactly.
     """
     for node in nodes.of_class("vtkMRMLSliceNode"):
+        told = node.StartModify()  # views hear of it once
         align(node, image)
         _centre(node, box, context)
+        node.EndModify(told)
     for camera in nodes.of_class("vtkMRMLCameraNode"):
         _look_at(camera, box)
 

@@ -42,7 +42,7 @@ class ConnectSection(Section):
         self.ui.tokenEdit.connect("returnPressed()", self.onConnect)
         self.ui.consentCheck.connect("clicked(bool)", self.onConsent)
         connection = self.presenter.connection
-        if not connection.view().local:
+        if not self.local.wanted:
             self.ui.addressEdit.text = connection.address
             self.ui.tokenEdit.text = connection.token
 

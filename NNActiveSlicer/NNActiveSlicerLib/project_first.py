@@ -13,6 +13,7 @@ from NNActiveLogic.scene.colours import class_colour
 from NNActiveLogic.work import WorkError
 from NNActiveSlicerLib.case_viewer import CaseViewer
 from NNActiveSlicerLib.panel import Panel, slot
+from NNActiveSlicerLib.quiet import say
 from NNActiveSlicerLib.section import Section
 from NNActiveSlicerLib.table_rows import TableRows
 
@@ -141,8 +142,8 @@ class FirstBoxes(Section):
         self._rows.choose(wanted)
 
     def _drawButton(self) -> None:
-        button, waiting = self.ui.placeButton, self._label is not None
-        name = self._label.name if waiting else self._rows.current
-        text = _("Click where {name} is … (press again to stop)") if waiting else _("Place a box for {name}")
-        button.text = text.format(name=name)
-        button.enabled = bool(name) and not self.presenter.projects.busy
+        ui, label = self.ui, self._label
+        ui.placeButton.text = _("Place a box") if label is None else _("Stop placing")
+        ui.placeButton.enabled = bool(self._rows.current) and not self.presenter.projects.busy
+        hint = _("Click where {name} is, in any slice; Esc stops.")
+        say(ui.hintLabel, hint.format(name=label.name) if label is not None else "")

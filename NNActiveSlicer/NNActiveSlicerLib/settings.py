@@ -13,14 +13,18 @@ _FOLDER = "folder"
 class Settings:
     """`presenter.connection.Settings` on QSettings; values are texts."""
 
+    def __init__(self) -> None:
+        # The panel asks some twenty times for each patch, and Qt looks for the file whenever one is made.
+        self._store = qt.QSettings()
+
     def get(self, key: str) -> str | None:
         """A value, or None."""
-        found = qt.QSettings().value(f"{_GROUP}/{key}")
+        found = self._store.value(f"{_GROUP}/{key}")
         return None if found is None else str(found)
 
     def set(self, key: str, value: str) -> None:
         """Keep a value."""
-        qt.QSettings().setValue(f"{_GROUP}/{key}", value)
+        self._store.setValue(f"{_GROUP}/{key}", value)
 
     def folder(self) -> Path:
         """Where unsent answers wait: in the user's own files, so that an update of Slicer loses none."""

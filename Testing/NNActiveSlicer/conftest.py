@@ -29,16 +29,15 @@ def load_module(slicer_application):
         yield load
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def views(slicer_application):
     """Red, Yellow, Green and 3D, drawn off screen; skips where nothing can be drawn."""
-    from harness import mrml_scene
     from harness import views as harness_views
 
     reason = harness_views.why_not()
     if reason:
         pytest.skip(reason)
-    return harness_views.Views(mrml_scene.start())
+    return harness_views.shared()
 
 
 @pytest.fixture

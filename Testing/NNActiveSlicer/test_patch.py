@@ -287,3 +287,13 @@ def test_time_stands_still_while_another_program_is_in_front(working, monkeypatc
     monkeypatch.undo()
     presence.look()
     assert not activity._behind
+
+
+def test_the_memory_for_what_comes_next_is_chosen_and_remembered(working, ui, module_file, load_module):
+    assert ui.memoryBox.value == working.presenter.memory == 1024
+    working.all_loaded()
+    ui.memoryBox.value = 256
+    assert working.session._cache.limit == 256 << 20
+    working.host.unload()
+    again = load_module(module_file)
+    assert again.widget.logic.presenter.memory == 256

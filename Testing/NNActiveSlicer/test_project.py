@@ -305,7 +305,7 @@ def test_boxes_are_placed_by_a_click_until_the_start_is_ready(ann, nnactive, wit
     ann.until(lambda: "outside the image" in nnactive.widget.ui.messageLabel.text)
     wanted = [row.name for row in with_image.budget().rows for _ in range(row.missing)]
     for number, name in enumerate(wanted, 1):
-        assert ui.placeButton.text == f"Place a box for {name}"
+        assert project.first._rows.current == name
         place((10.0, 20.0, 24.0))
         ann.until(lambda number=number: len(placed()) == number)
         ann.until(lambda: not ann.panel._stale)
@@ -328,10 +328,12 @@ def test_a_click_that_is_no_longer_wanted_can_be_called_off(ann, with_image, pro
     ann.until(lambda: not project.ui.firstBox.collapsed)
     ui = project.first.ui
     steps.click(ui.placeButton)
-    ann.until(lambda: "Click where head is" in ui.placeButton.text)
+    ann.until(lambda: ui.hintLabel.text.startswith("Click where head is"))
+    assert ui.placeButton.text == "Stop placing"
     steps.click(ui.placeButton)
     assert nodes.find(nodes.Role.POINT) is None
-    assert ui.placeButton.text == "Place a box for head"
+    assert ui.placeButton.text == "Place a box"
+    assert not ui.hintLabel.visible
     steps.click(ui.placeButton)
     ann.until(lambda: nodes.find(nodes.Role.POINT) is not None)
     nnactive.exit()

@@ -87,7 +87,9 @@ class Bench:
             with slicer_app_host.session() as load:
                 desk = Desk(load, self.clinic, self.views)
                 other, same = least.bare(self.views, scale.volume, 5)
-                yield self.next_patch(desk, "same case", "150 ms", 1, "the same views jump and are drawn", same)
+                yield self.next_patch(
+                    desk, "same case", "150 ms", 1, "the same views jump and are drawn", same
+                )
                 what = "bare copy of the image into VTK, drawn once"
                 yield self.next_patch(desk, "another case, loaded ahead", "700 ms", scale.images, what, other)
                 yield from self.sittings(desk)
@@ -145,7 +147,9 @@ class Bench:
             runs.append(self.watch.taken())
             kinds = sorted(self.clinic.kinds(project).values())
             assert kinds == ["confirmed", "empty", *["labelled"] * 6, "skipped"], kinds
-        name = f"one call of our code in a sitting ({len(runs[0])} calls, {scale.patches} patches in the list)"
+        name = (
+            f"one call of our code in a sitting ({len(runs[0])} calls, {scale.patches} patches in the list)"
+        )
         yield _longest(name, "100 ms", runs, loads=False)
         yield _longest("the same, where an image is brought into the scene", "", runs, loads=True)
 

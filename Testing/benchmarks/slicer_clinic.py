@@ -73,7 +73,9 @@ class Clinic:
             made = store.projects.create(name, settings | {"planned_cycles": 20})
             for number in range(cases):
                 source = self._sources[number % len(self._sources)]
-                store.cases.add(made.id, f"case-{number + 1:04d}", source.geometry, source.images, source.details)
+                store.cases.add(
+                    made.id, f"case-{number + 1:04d}", source.geometry, source.images, source.details
+                )
         return made.id
 
     @contextmanager
@@ -91,7 +93,9 @@ class Clinic:
             cycle = len(store.jobs.list(project, [JobState.SUCCEEDED]))
             with store.database.write():
                 job, attempt = busy_clinic.run_job(store, project, "cycle", {"cycle": cycle})
-            yield lambda share: store.jobs.beat(job, attempt, Progress("train", int(100 * share), 100, "", 9.0))
+            yield lambda share: store.jobs.beat(
+                job, attempt, Progress("train", int(100 * share), 100, "", 9.0)
+            )
             root, cases = project_root(self.server.data, project), store.cases.list(project)
             for case in cases:
                 link_maps(self.folder / "maps", map_folder(root, cycle, case.name))

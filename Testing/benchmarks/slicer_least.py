@@ -76,7 +76,9 @@ def our_strokes(shape: Shape, size: Shape, repeats: int) -> Iterator[float]:
     for number in range(repeats):
         where = _stroke(shape, box, number)
         painter = Painter(adapter.editor_node)
-        yield seconds_of(lambda painter=painter, where=where: (painter.paint("class-1", where), adapter.read()))
+        yield seconds_of(
+            lambda painter=painter, where=where: (painter.paint("class-1", where), adapter.read())
+        )
         assert (adapter.read().labels[where[box.slices]] == 1).all()
     adapter.leave()
 

@@ -94,9 +94,7 @@ class Desk(Reader):
 
     def loaded_ahead(self, count: int) -> None:
         ahead, view = self.session.ahead, self.session.loader.view
-        self.wait(
-            lambda: len(ahead.patches) >= count and all(view(one) is not None for one in ahead.patches)
-        )
+        self.wait(lambda: len(ahead.patches) >= count and all(view(one) is not None for one in ahead.patches))
 
     def press_and_wait(self, button: Any, watch: Watch | None = None) -> Shown:
         """Press a button of an answer; the next patch comes by itself."""

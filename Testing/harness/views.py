@@ -17,6 +17,7 @@ import slicer
 import vtk
 from vtk.util import numpy_support
 
+from harness import mrml_scene
 from harness.mrml_scene import Bench
 
 ORIENTATIONS = {"Red": "Axial", "Yellow": "Sagittal", "Green": "Coronal"}
@@ -223,6 +224,20 @@ class Views:
         """Red and 3D above Green and Yellow, as in Slicer's usual layout: uint8 (row, column, colour)."""
         above = np.hstack([self.red.pixels(), self.threed.pixels()])
         return np.vstack([above, np.hstack([self.green.pixels(), self.yellow.pixels()])])
+
+
+def shared(size: tuple[int, int] = (500, 400)) -> Views:
+    """The views of this process, made once, for their nodes are the only ones of their names in the scene."""
+    found = _the_views()
+    for view in (*found.slices, found.threed):
+        if view.size != size:
+            view.resize(size)
+    return found
+
+
+@cache
+def _the_views() -> Views:
+    return Views(mrml_scene.start())
 
 
 def write_png(pixels: np.ndarray, path: Path) -> None:

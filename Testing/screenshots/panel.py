@@ -1,7 +1,7 @@
 """Takes the README's pictures of the panel and the views, at each step of a clinician's first two rounds.
 
-A real server and a real training (about five minutes), on real scans where there are any, else on phantoms. Run
-from the repository's folder with PYTHONPATH=.:Testing; a folder as argument takes them there instead.
+A real server and real trainings (about five minutes), on real scans where there are any, else on phantoms.
+Run from the repository's folder with PYTHONPATH=.:Testing; a folder as argument takes them there instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MODULE = ROOT / "NNActiveSlicer" / "NNActiveSlicer.py"
 PORT = 8088
 PERSON = "Dr. Okafor"
 SCANS, BOXES = 8, 12
-TRAINING = {"first_iterations": 500, "iterations": 80, "members": 3}
+TRAINING = {"first_iterations": 280, "iterations": 60, "members": 2}
 """Enough that the colours mean something, and soon over."""
 COLOURS = 256
 LARGEST = 300_000
@@ -72,8 +72,9 @@ def sitting(work: Path) -> Iterator[tuple[Any, Any]]:
 
 def take_all(ann: Any, operator: Any, take: Callable[[str], None]) -> None:
     """The steps of the tutorial, in its order."""
-    ann.type_connection(operator.url, operator.tokens[PERSON])
+    ann.type_connection("https://segmentation.hospital.example", operator.tokens[PERSON])
     take("1-connect")
+    ann.type_connection(operator.url, operator.tokens[PERSON])
     ann.press_connect()
     ann.fill_in_project(ann.scans.title, ann.scans.channel, ann.scans.classes)
     take("2-project")
@@ -107,6 +108,7 @@ def first_round(ann: Any, take: Callable[[str], None]) -> None:
     ann.begin()
     ann.scroll_to(ann.panel.sections["workList"].container)
     ann.brush(ann.wanted)
+    ann.look_into()
     take("6-draw")
     while ann.session.ahead.patches:
         ann.answer()
@@ -115,6 +117,7 @@ def first_round(ann: Any, take: Callable[[str], None]) -> None:
     ann.train()
     ann.until(lambda: "Training: " in ann.says("training"), 120.0)
     ann.scroll_to(ann.panel.sections["patch"].container)
+    ann.look_into()
     take("7-train")
     ann.trained(1200.0)
     ann.answer()
@@ -126,6 +129,7 @@ def second_round(ann: Any, take: Callable[[str], None]) -> None:
     while not (ann.wanted.any() and ann.patch.class_name):
         ann.answer()
     ann.scroll_to(ann.panel.sections["workList"].container)
+    ann.look_into()
     take("8-second-round")
     ann.answer_all()
     ann.train()
@@ -147,7 +151,7 @@ def shoot(ann: Any, path: Path) -> None:
         print(f"{path.name}: cut off: {cut}")
     ann.window.picture(path)
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+        small = picture.convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
     small.save(path, optimize=True)
     size = path.stat().st_size
     if size > LARGEST:

@@ -1,4 +1,4 @@
-"""A clinician at the panel who knows the truth: clicks, types, presses keys, draws, and remembers the answers."""
+"""A clinician at the panel who knows the truth: clicks, types, draws, and remembers the answers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from PySide6 import QtCore
 from harness import qt_steps as steps
 from harness.qt_segment_editor import painter
 from NNActiveLogic.presenter.session_view import State
+from NNActiveLogic.presenter.shortcuts import key_of
 from NNActiveLogic.scene import nodes, segments
 from NNActiveLogic.scene.grid import Grid, voxels
 from testkit.known_scans import Scans
@@ -203,7 +204,7 @@ class Clinician:
     def scroll_views(self, point):
         """So that all slices go through a point (RAS, mm)."""
         for view in self.views.slices:
-            view.node.JumpSliceByCentering(*point)
+            view.node.JumpSliceByOffsetting(*point)
 
     def click_at(self, point):
         """With the mouse in the Red view, at a point (RAS, mm) of the image."""
@@ -255,11 +256,7 @@ class Clinician:
 
         `wait` is called before the click of the last one.
         """
-        wanted = [
-            value
-            for value, row in enumerate(self.opened.budget().rows, 1)
-            for _ in range(row.missing)
-        ]
+        wanted = [value for value, row in enumerate(self.opened.budget().rows, 1) for _ in range(row.missing)]
         for number, value in enumerate(wanted):
             case = self.cases[number % len(self.cases)]
             self.look_at(case)
@@ -273,8 +270,9 @@ class Clinician:
 
     # Boxes
 
-    def press(self, keys):
-        steps.press(self.ui("patch").titleLabel, keys)
+    def press(self, action):
+        """The key of an action."""
+        steps.press(self.ui("patch").titleLabel, key_of(action))
 
     def begin(self):
         """Press Next."""
@@ -282,7 +280,7 @@ class Clinician:
         return self.shown()
 
     def shown(self, besides=None):
-        """Wait for a box (another one than this) that can be drawn in, or for the end; whether there is one."""
+        """Wait for a box (not this one) that can be drawn in, or for the end; whether there is one."""
 
         def ready():
             if self.state == State.EDITING:
@@ -296,6 +294,12 @@ class Clinician:
     def wanted(self):
         """What is true in the open box."""
         return self.truth[self.patch.case][self.patch.box.slices]
+
+    def look_into(self):
+        """Scroll the slices to the middle of what is in the open box."""
+        found = np.argwhere(self.wanted) if self.wanted.any() else np.argwhere(self.wanted == 0)
+        middle = np.asarray(self.patch.box.start) + found[len(found) // 2]
+        self.scroll_views(Grid.of_case(self.session.screen.view.case).to_ras(middle.astype(float)))
 
     def in_image(self, mask):
         """Voxels of the open box as voxels of its image."""
@@ -340,9 +344,9 @@ class Clinician:
 
     def mark_unsure(self, mask):
         """Draw voxels that nobody can tell."""
-        self.press("Ctrl+U")
+        self.press("unsure")
         painter(self.ui("patch").editor).paint(self.segment(segments.UNSURE), self.in_image(mask))
-        self.press("Ctrl+U")
+        self.press("unsure")
 
     def segment(self, tag):
         return segments.segment_ids(self.adapter.segmentation_node, tag)[0]
@@ -359,15 +363,15 @@ class Clinician:
         truth = self.wanted
         view, now = self.session.view(), self.adapter.read().labels
         if view.can_confirm and np.array_equal(now, truth):
-            kind, keys = "confirmed", "Ctrl+Shift+Return"
+            kind, action = "confirmed", "confirm"
         elif not truth.any() and not now.any():
-            kind, keys = "empty", "Ctrl+E"
+            kind, action = "empty", "empty"
         else:
-            kind, keys = "answered", "Ctrl+Return"
+            kind, action = "answered", "accept"
             (draw or self.brush)(truth)
             assert np.array_equal(self.adapter.read().labels, truth)
         self.draws(truth)
-        self._give(keys)
+        self._give(action)
         return kind
 
     def answer_all(self):
@@ -381,23 +385,23 @@ class Clinician:
     def accept_as_it_is(self, unsure=None):
         """What stands in the box now is the answer."""
         self.draws(self.adapter.read().labels, unsure)
-        self._give("Ctrl+Return")
+        self._give("accept")
 
     def confirm(self):
         """The prediction is right for once."""
         assert self.session.view().can_confirm
         self.draws(self.adapter.read().labels)
-        self._give("Ctrl+Shift+Return")
+        self._give("confirm")
 
     def skip(self, reason="cannot tell"):
         here = self.patch.id
-        self.press("Ctrl+K")
+        self.press("skip")
         steps.pick(self.panel.sections["patch"]._reasons, reason)
         self.shown(besides=here)
 
     def refer(self, colleague):
         here = self.patch.id
-        self.press("Ctrl+R")
+        self.press("refer")
         steps.type_text(self.ui("patch").referEdit, colleague)
         steps.click(self.ui("patch").referSendButton)
         self.shown(besides=here)
@@ -405,14 +409,14 @@ class Clinician:
     def back(self):
         """To the box before, to correct it."""
         here = self.patch.id
-        self.press("Ctrl+Left")
+        self.press("previous")
         self.shown(besides=here)
         told = self.answered.get(self.patch.case, [])
         told[:] = [one for one in told if one[0] != self.patch.id]
 
-    def _give(self, keys):
+    def _give(self, action):
         here = self.patch.id
-        self.press(keys)
+        self.press(action)
         self.shown(besides=here)
 
     def train(self):

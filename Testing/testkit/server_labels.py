@@ -15,7 +15,7 @@ from nnactive_server.store import Store
 
 
 def partial_labels(data: Path, project: str, cycle: int) -> tuple[dict[str, np.ndarray], int]:
-    """What the training `cycle` would begin with, or began with: label maps (z, y, x) by case id; the ignore id.
+    """What the training `cycle` begins with, or began with: label maps (z, y, x) by case id; the ignore id.
 
     No training goes on, and none comes after: what is written is what that cycle trains on.
     """
@@ -29,7 +29,5 @@ def partial_labels(data: Path, project: str, cycle: int) -> tuple[dict[str, np.n
         folder = CycleFolder(project_root(data, project), cycle)
         materialise(store, project, folder, opened, Monitor())
         source = opened()
-    labels = {
-        cases[name]: source.read_label(name).array for name in source.cases if source.has_label(name)
-    }
+    labels = {cases[name]: source.read_label(name).array for name in source.cases if source.has_label(name)}
     return labels, source.labels.ignore

@@ -166,8 +166,8 @@ def test_a_suggestion_says_its_reasons_and_warnings():
     )
     assert box_size.suggested(found).splitlines() == [
         "Boxes of 8 × 16 × 16 voxels (about 24 × 12 × 12 mm), 20 in each round, 8 rounds.",
-        "As large as the organ.",
-        "Few images.",
+        "– As large as the organ.",
+        "! Few images.",
     ]
 
 

@@ -32,13 +32,13 @@ def scene(bench):
     assert bench.complaints() == []
 
 
-@pytest.fixture(scope="session")
-def views(bench):
+@pytest.fixture
+def views():
     """Red, Yellow, Green and 3D, drawn off screen."""
     reason = harness_views.why_not()
     if reason:
         pytest.skip(reason)
-    return harness_views.Views(bench, (300, 240))
+    return harness_views.shared((300, 240))
 
 
 @pytest.fixture

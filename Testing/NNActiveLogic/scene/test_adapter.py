@@ -37,24 +37,30 @@ def paint(adapter, tag, where):
     Painter(adapter.editor_node).paint(segments.segment_ids(adapter.segmentation_node, tag)[0], where)
 
 
-def test_closing_leaves_the_image_the_editor_and_a_hidden_box(adapter, small):
+def test_closing_leaves_the_image_the_editor_and_what_is_hidden(adapter, small):
     before = mrml_scene.node_ids()
     adapter.open(small())
     adapter.set_heat_in_3d(True)
     adapter.close()
     assert not adapter.is_open
     left = mrml_scene.node_ids() - before
-    assert {slicer.mrmlScene.GetNodeByID(identity).GetClassName() for identity in left} == {
-        "vtkMRMLScalarVolumeNode",
-        "vtkMRMLScalarVolumeDisplayNode",
-        "vtkMRMLSegmentEditorNode",
-        "vtkMRMLMarkupsROINode",
+    assert sorted(slicer.mrmlScene.GetNodeByID(identity).GetClassName() for identity in left) == [
+        "vtkMRMLColorLegendDisplayNode",
         "vtkMRMLMarkupsROIDisplayNode",
-    }
-    assert len(left) == 5
+        "vtkMRMLMarkupsROINode",
+        "vtkMRMLScalarVolumeDisplayNode",
+        "vtkMRMLScalarVolumeDisplayNode",
+        "vtkMRMLScalarVolumeNode",
+        "vtkMRMLScalarVolumeNode",
+        "vtkMRMLSegmentEditorNode",
+    ]
+    heat = nodes.find(nodes.Role.HEAT)
+    assert heat.GetImageData() is None
+    assert not slicer.modules.colors.logic().GetColorLegendDisplayNode(heat).GetVisibility()
     assert not nodes.find(nodes.Role.BOX).GetDisplayVisibility()
     adapter.open(small(name="p2"))
     assert nodes.find(nodes.Role.BOX).GetDisplayVisibility()
+    assert nodes.find(nodes.Role.HEAT).GetImageData() is not None
     adapter.leave()
     assert mrml_scene.node_ids() == before
 

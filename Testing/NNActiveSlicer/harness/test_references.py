@@ -60,15 +60,17 @@ def _references():
     return [sys.getrefcount(one) for one in (None, True, False)]
 
 
+def _change(operation):
+    """By how much the references to the one of the three that lost most have changed."""
+    operation()
+    before = _references()
+    for _ in range(TIMES):
+        operation()
+    return min(now - then for now, then in zip(_references(), before, strict=True))
+
+
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None, True and False cannot die since Python 3.12")
 def test_no_operation_takes_references_from_none_true_and_false(operations):
-    lost = {}
-    for name, operation in operations.items():
-        operation()
-        before = _references()
-        for _ in range(TIMES):
-            operation()
-        worst = min(now - then for now, then in zip(_references(), before, strict=True))
-        if worst < -TIMES // 4:
-            lost[name] = worst
-    assert lost == {}
+    # Twice, for what earlier tests left may go meanwhile; a loss comes each time.
+    found = {name: max(_change(operation), _change(operation)) for name, operation in operations.items()}
+    assert {name: change for name, change in found.items() if change < -TIMES // 4} == {}

@@ -1,4 +1,4 @@
-"""The whole work of a clinician: from an empty server to the second batch, on real scans where there are any."""
+"""The whole work of a clinician: from an empty server to the second batch; real scans where there are any."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def first_round(ann):
 
 
 def training(ann, steps):
-    """It goes on while the open box is drawn in; what it brings leaves that box alone. What it learned from."""
+    """It goes on while a box is drawn in; what it brings leaves that box alone. What it learned from."""
     ann.all_sent()
     told = {case: ann.expected(case, 255) for case in ann.truth}
     ann.train()
@@ -121,10 +121,10 @@ def second_round(ann, steps):
     assert nodes.find(nodes.Role.HEAT) is not None
     red = ann.views.red
     coloured = red.pixels()
-    ann.press("Ctrl+D")
+    ann.press("heat")
     grey = red.pixels()
     assert (coloured != grey).any(axis=2).mean() > 0.05, "the colours are seen"
-    ann.press("Ctrl+D")
+    ann.press("heat")
     ann.confirm()
     kinds = [ann.answer(draw) for draw in (ann.brush, ann.write)]
     assert set(kinds) <= {"answered", "empty", "confirmed"}
@@ -149,6 +149,6 @@ def progress(ann, steps, folder):
     ann.look_at_curve()
     here, drawn = ann.patch.id, ann.adapter.read().labels
     ann.show_prediction(0)
-    ann.press("Ctrl+J")
+    ann.press("centre")
     assert ann.patch.id == here
     assert np.array_equal(ann.adapter.read().labels, drawn)

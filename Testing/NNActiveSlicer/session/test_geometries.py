@@ -19,7 +19,11 @@ GEOMETRIES = {
     "far away": (np.eye(3), (1.0, 1.0, 1.0), (-217.3, 1033.7, 512.125)),
     "axes swapped": (np.eye(3)[[2, 0, 1]], (1.0, 1.2, 3.3), (5.0, 6.0, 7.0)),
     "oblique": (np.array(TURNED), (0.9, 1.1, 2.5), (-12.5, 80.25, 3.125)),
-    "oblique, left-handed": (np.array(TURNED) @ np.diag((1.0, 1.0, -1.0)), (0.9, 1.1, 2.5), (40.0, -7.0, 3.0)),
+    "oblique, left-handed": (
+        np.array(TURNED) @ np.diag((1.0, 1.0, -1.0)),
+        (0.9, 1.1, 2.5),
+        (40.0, -7.0, 3.0),
+    ),
 }
 
 
@@ -45,7 +49,7 @@ def volumes(nnactive):
 
 @pytest.fixture
 def ann(sit_down, live, volumes, steps):
-    """Every volume is in the project, and has one box. The truth is noise, so that no voxel goes unnoticed."""
+    """Every volume is in the project, with one box. The truth is noise, so that no voxel goes unnoticed."""
     from testkit.known_scans import Scans
 
     clinician = sit_down(Scans("Geometries", "MR", CLASSES, ()))
@@ -55,7 +59,9 @@ def ann(sit_down, live, volumes, steps):
     clinician.know([rng.integers(0, len(CLASSES) + 1, SHAPE).astype(np.uint8) for _ in volumes])
     for case in clinician.cases:
         place = {"case": case.id, "box": BOX, "group": CLASSES[0]}
-        live.call("POST", f"/v1/projects/{clinician.opened.project.id}/patches", json=place).raise_for_status()
+        live.call(
+            "POST", f"/v1/projects/{clinician.opened.project.id}/patches", json=place
+        ).raise_for_status()
     clinician.until(lambda: len(clinician.opened.records.now.patches) == len(volumes))
     for section in ("workList", "patch"):
         clinician.unfold(section)
@@ -133,7 +139,7 @@ def overlapping(ann):
             ann.adapter.image_node,
         )
     here = ann.patch.id
-    ann.press("Ctrl+Return")
+    ann.press("accept")
     assert "overlap" in ann.host.widget.ui.messageLabel.text
     assert ann.patch.id == here
     ann.write(ann.wanted)
@@ -146,9 +152,11 @@ def under_a_transform(ann):
 
     ann.brush(ann.wanted)
     image = ann.adapter.image_node
-    image.SetAndObserveTransformNodeID(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode").GetID())
+    image.SetAndObserveTransformNodeID(
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode").GetID()
+    )
     here = ann.patch.id
-    ann.press("Ctrl+Return")
+    ann.press("accept")
     assert "transform" in ann.host.widget.ui.messageLabel.text
     assert ann.patch.id == here
     image.SetAndObserveTransformNodeID(None)

@@ -10,7 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.evaluation.comparison import holm, paired_test, penalty_matrix
 
-# Differences 1, 2, 3: mean 2, s 1, t = 2 / (1 / sqrt 3) = 3.464 with 2 degrees of freedom: p = 0.0742 (tables).
+# Differences 1, 2, 3: mean 2, s 1, t = 2 / (1 / sqrt 3) = 3.464, 2 degrees of freedom: p = 0.0742 (tables).
 ONE_TWO_THREE = np.array([1.0, 2.0, 3.0])
 
 

@@ -76,7 +76,7 @@ def test_a_curve_that_is_at_the_top_at_once_has_no_rate(seed: int) -> None:
     y[:, 0] = 0.5
     found = efficiency(x, y, 0.9)
     assert not found.identifiable
-    assert "steeper" in found.problem
+    assert "steeper" in found.problem or "cannot be fitted" in found.problem
 
 
 @pytest.mark.parametrize("seed", range(5))

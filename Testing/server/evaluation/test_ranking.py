@@ -20,15 +20,16 @@ def test_mean_ranks_friedman_and_nemenyi_by_hand() -> None:
     found = rank_test(TABLE, ("a", "b", "c"))
     assert found.methods == ("a", "b", "c")
     assert found.mean_ranks == pytest.approx([1, 2.25, 2.75])
-    # Friedman: 12 N / (k (k + 1)) (sum R^2 - k (k + 1)^2 / 4) = 4 (13.625 - 12) = 6.5, chi-square with 2: p = exp(-3.25)
+    # Friedman: 12 N / (k (k + 1)) (sum R^2 - k (k + 1)^2 / 4) = 4 (13.625 - 12) = 6.5; chi-square with
+    # 2 degrees of freedom: p = exp(-3.25)
     assert found.friedman_p == pytest.approx(math.exp(-3.25))
-    # Critical difference at 0.05, k = 3: 2.343 sqrt(12 / 24) = 1.657 (Demšar 2006, table 5): only a and c differ.
+    # Critical difference at 0.05, k = 3: 2.343 sqrt(12 / 24) = 1.657 (Demšar 2006, table 5): a and c differ.
     assert found.p_values[0, 2] < 0.05 < found.p_values[0, 1]
     assert found.groups == (("a", "b"), ("b", "c"))
 
 
 def test_nemenyi_turns_at_the_published_critical_difference() -> None:
-    # Demšar's example: 14 data sets, 4 classifiers, ranks 3.143, 2.000, 2.893, 1.964; the difference is 1.25 at 0.05.
+    # Demšar's example (2006, section 3.2.2): 14 data sets, 4 classifiers, the critical difference is 1.25.
     blocks, ranks = 14, np.array([1.0, 2.0, 3.0, 4.0])
     swapped = [ranks if i < 11 else ranks[[1, 0, 2, 3]] for i in range(blocks)]
     found = rank_test(-np.array(swapped), tuple("abcd"))
@@ -88,7 +89,7 @@ def test_kendalls_tau_by_hand() -> None:
 
 
 def test_tau_of_scores_against_the_query_size_counts_ties() -> None:
-    # Table 7.2's kind: three sizes, four seeds each; sizes tie among seeds, scores do not and follow the size.
+    # As in table 7.2: three sizes, four seeds each; sizes tie among seeds, scores do not and follow the size.
     sizes = np.repeat([2, 1, 0.5], 4)
     scores = np.linspace(0, 1, 12)
     # tau-b = (C - D) / sqrt((n0 - ties) n0): 48 concordant of 66 pairs, 18 tied in size.

@@ -44,7 +44,7 @@ def test_an_estimate_is_known_only_away_from_zero_and_with_enough_seeds() -> Non
 
 
 def test_saving_by_hand() -> None:
-    # The baseline ends at 0.8 after 50; the strategy is there at 30 (between 20: 0.7 and 40: 0.9): 40 % saved.
+    # The baseline ends at 0.8 after 50; the strategy is there at 30, between 0.7 at 20 and 0.9 at 40.
     found = saved_share(
         np.array([[10.0, 20, 40]]),
         np.array([[0.5, 0.7, 0.9]]),

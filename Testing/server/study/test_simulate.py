@@ -220,6 +220,7 @@ def test_a_class_nobody_shows_does_not_count(tmp_path):
         labels,
         lambda case: iter([softmax, rough] if case == "a" else [softmax]),
         lambda _: truth,
+        (2, 2, 2),
         Monitor(),
     )
     assert found["dice_per_class"] == {"there": 1.0, "absent": None}

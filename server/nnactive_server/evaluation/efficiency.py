@@ -67,7 +67,7 @@ def efficiency(
     Tibshirani 1993, ch. 13); a sample without a fit counts as boundless. Gamma is not identifiable when the
     start is already as good as all labels (the paper's assumption y < y_full fails), when the annotated share
     hardly grows, when there is no fit, or when the profile-likelihood interval, `{g: RSS(g) <= RSS(gamma) (1
-    + F(1, n - 1) / (n - 1))}` (Bates and Watts 1988, ch. 6), is open upwards.
+    + F(1, n - 1) / (n - 1))}` (Bates and Watts 1988, ch. 6), or the bootstrap interval is open upwards.
 
     Args:
         x: annotated share of all foreground voxels (seeds, cycles).
@@ -91,7 +91,8 @@ def efficiency(
         return no_efficiency("the curve cannot be fitted")
     fit_low, fit_high = _profile(share, dice, y_full, convention, fit.gamma, level)
     low, high = _bootstrap(share, dice, y_full, convention, level, seed)
-    problem = "" if math.isfinite(fit_high) else "any steeper curve fits as well"
+    bounded = math.isfinite(fit_high) and high != math.inf
+    problem = "" if bounded else "any steeper curve fits as well"
     return Efficiency(fit.gamma, fit.spread, low, high, fit_low, fit_high, problem)
 
 

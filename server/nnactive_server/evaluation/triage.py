@@ -128,7 +128,9 @@ def triage_measures(confidence: Sequence[float], dice: Sequence[float]) -> dict[
 def _pair(first: Sequence[float], second: Sequence[float], name: str) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(first, float), np.asarray(second, float)
     if a.ndim != 1 or a.shape != b.shape or not a.size:
-        raise NNActiveError(f"triage: {a.size} confidences and {b.size} values of {name}; give one for each case")
+        raise NNActiveError(
+            f"triage: {a.size} confidences and {b.size} values of {name}; give one for each case"
+        )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise NNActiveError(f"triage: confidence and {name} must be finite; leave such cases out")
     return a, b

@@ -14,9 +14,11 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.evaluation.dice import class_means, dice_per_class, mean_dice
+from nnactive_server.core.patch import Index3
+from nnactive_server.evaluation.dice import class_means, mean_dice
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
+from nnactive_server.study.signs import case_row, compare_signs, plain
 
 Predict = Callable[[str], Iterator[np.ndarray]]
 
@@ -27,6 +29,7 @@ def judge(
     labels: LabelSet,
     predict: Predict,
     truth: Callable[[str], np.ndarray],
+    patch: Index3,
     monitor: Monitor,
 ) -> dict[str, Any]:
     """Judge the test cases one by one and write the result to `path`; cases done before are read.
@@ -37,6 +40,7 @@ def judge(
         labels: classes of the truth.
         predict: members' softmax arrays (C, z, y, x) of a case.
         truth: label map (z, y, x) of a case.
+        patch: voxels (z, y, x) of the query's patch, see `signs`.
         monitor: progress (stage "evaluate") and cancel.
 
     Returns:
@@ -48,7 +52,7 @@ def judge(
         monitor.check()
         part = parts / f"{case}.json"
         if not part.exists():
-            write_json(part, judge_case(predict(case), truth(case), labels))
+            write_json(part, judge_case(predict(case), truth(case), labels, patch))
         rows[case] = read_json(part, LoopError)
         monitor.report("evaluate", done, len(cases), case)
     document = _means(rows, labels)
@@ -66,38 +70,43 @@ def _parts(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def judge_case(members: Iterator[np.ndarray], truth: np.ndarray, labels: LabelSet) -> dict[str, Any]:
-    """Dice of the mean softmax, and the members' disagreement, on one case.
+def judge_case(
+    members: Iterator[np.ndarray], truth: np.ndarray, labels: LabelSet, patch: Index3
+) -> dict[str, Any]:
+    """Dice of the mean softmax, and what the members say of the case as a whole.
 
     Args:
         members: softmax arrays (C, z, y, x).
         truth: label map (z, y, x).
         labels: the classes.
+        patch: voxels (z, y, x) of the query's patch.
 
     Returns:
-        Dice per class name (None where absent from prediction and truth), mean pairwise Dice of the
-        members (None for a single one), mean mutual information and predictive entropy in nats.
+        See `signs.case_row`; no pairwise Dice (None) for a single member.
     """
     votes = Votes()
     maps = uncertainty_maps(votes.watch(members), ("prediction", "predictive_entropy", "mutual_information"))
-    dice = dice_per_class(maps["prediction"], truth, labels)
-    return {
-        "dice": {name: _plain(value) for name, value in zip(labels.classes, dice, strict=True)},
-        "pairwise_dice": _plain(votes.agreement(labels)),
-        "mean_mutual_information": float(maps["mutual_information"].mean()),
-        "mean_predictive_entropy": float(maps["predictive_entropy"].mean()),
-    }
+    return case_row(
+        maps["prediction"],
+        truth,
+        labels,
+        entropy=maps["predictive_entropy"],
+        information=maps["mutual_information"],
+        agreement=plain(votes.agreement(labels)),
+        patch=patch,
+    )
 
 
 def _means(rows: dict[str, dict[str, Any]], labels: LabelSet) -> dict[str, Any]:
     table = [[_number(row["dice"][name]) for name in labels.classes] for row in rows.values()]
     names = ("pairwise_dice", "mean_mutual_information", "mean_predictive_entropy")
     return {
-        "mean_dice": _plain(mean_dice(table)),
+        "mean_dice": plain(mean_dice(table)),
         "dice_per_class": {
-            name: _plain(value) for name, value in zip(labels.classes, class_means(table), strict=True)
+            name: plain(value) for name, value in zip(labels.classes, class_means(table), strict=True)
         },
         "members": {name: _mean([row[name] for row in rows.values()]) for name in names},
+        "triage": compare_signs(list(rows.values())),
         "cases": rows,
     }
 
@@ -105,11 +114,6 @@ def _means(rows: dict[str, dict[str, Any]], labels: LabelSet) -> dict[str, Any]:
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if known else None
-
-
-def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return None if math.isnan(value) else value
 
 
 def _number(value: float | None) -> float:

@@ -9,7 +9,7 @@ The run's folder is a project of its own:
     imagesTr/           links to the images of pool and test cases
     labelsTr/           partial label maps, of pool cases only
     loop_NNN.json       patches annotated before training N
-    cycle_NNN/          one cycle: see `loop.CycleFolder`; plus evaluation.json and views/
+    cycle_NNN/          one cycle: see `loop.CycleFolder`; plus evaluation.json, triage.json and views/
     work/               the engine's
     summary.json        the results so far
 
@@ -29,7 +29,7 @@ from typing import Any, Protocol
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import atomic_path, read_json, write_json
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.core.patch import Index3
+from nnactive_server.core.patch import Index3, Patch
 from nnactive_server.dataset import (
     LoopPatch,
     RawDataset,
@@ -53,6 +53,7 @@ from nnactive_server.loop import (
 from nnactive_server.query import Query, Request, get_strategy
 from nnactive_server.study.judge import discard_parts, judge
 from nnactive_server.study.query_views import save_views
+from nnactive_server.study.signs import record_pool
 from nnactive_server.study.summary import annotation_path, evaluation_path, write_summary
 from nnactive_server.study.truth import Clinician, annotated_voxels
 
@@ -93,6 +94,8 @@ class Settings:
         test_fraction: share of the cases that are set aside for testing.
         last_query: propose patches after the last training too; nobody answers them.
         views: proposals of each query, best first, of which slices are kept for the report.
+        all_labels: every training sees all labels of the pool and nothing is asked: the reference for
+            `strategy`, which then plays no part. Later cycles go on as the profile's warm start says.
 
     Raises:
         LoopError: no cycle, or a start without patches.
@@ -113,6 +116,7 @@ class Settings:
     test_fraction: float = TEST_FRACTION
     last_query: bool = False
     views: int = 24
+    all_labels: bool = False
 
     def __post_init__(self) -> None:
         get_strategy(self.strategy, **self.strategy_parameters)
@@ -158,6 +162,7 @@ class Settings:
             "test_fraction": self.test_fraction,
             "last_query": self.last_query,
             "views": self.views,
+            "all_labels": self.all_labels,
         }
 
 
@@ -171,6 +176,7 @@ def simulate(
     *,
     monitor: Monitor | None = None,
     make_engine: EngineFactory | None = None,
+    after_cycle: Callable[[CycleFolder], None] | None = None,
 ) -> dict[str, Any]:
     """Run an experiment, or continue the one in `out`.
 
@@ -183,6 +189,7 @@ def simulate(
         settings: what to do.
         monitor: progress and cancel.
         make_engine: `(project, workdir, profile, monitor) -> engine`; nnU-Net by default.
+        after_cycle: called when a cycle is complete, again by every call that finds it so.
 
     Returns:
         The content of summary.json.
@@ -197,6 +204,8 @@ def simulate(
         run = _Run(source, out, settings, clinician, Clock(monitor), make_engine or _nnunet)
         for number in range(settings.cycles):
             run.cycle(number)
+            if after_cycle is not None:
+                after_cycle(CycleFolder(out, number))
         return run.summarise()
 
 
@@ -247,12 +256,16 @@ class _Run:
             label_source=self._clinician.label,
             clock=self._clock,
         )
-        proposal = cycle.run(self._evaluate, query=self._settings.last_query or not last)
+        asks = not self._settings.all_labels and (self._settings.last_query or not last)
+        proposal = cycle.run(self._evaluate, query=asks)
         if proposal is not None:
+            record_pool(
+                self._project, cycle.folder, self._pool, self._clinician.label, self._settings.patch
+            )
             save_views(self._project, cycle.folder, proposal[: self._settings.views], self._clinician.label)
             self.summarise()
-        if proposal is not None and not last:
-            self._answer(number + 1, [self._as_answer(query) for query in proposal])
+        if not last:
+            self._answer(number + 1, [self._as_answer(query) for query in proposal or ()])
 
     def summarise(self) -> dict[str, Any]:
         """Write summary.json anew."""
@@ -264,6 +277,8 @@ class _Run:
 
     def _start_patches(self) -> list[LoopPatch]:
         """The same for every strategy: only the seed decides."""
+        if self._settings.all_labels:
+            return [self._answered(LoopPatch(case, self._whole(case))) for case in self._pool]
         chosen = start_budget(
             {case: self._project.geometry(case).shape for case in self._pool},
             self._clinician.label,
@@ -273,6 +288,9 @@ class _Run:
             self._settings.seed,
         )
         return [self._answered(entry) for entry in chosen]
+
+    def _whole(self, case: str) -> Patch:
+        return Patch((0, 0, 0), self._project.geometry(case).shape)
 
     def _answer(self, number: int, patches: Sequence[LoopPatch]) -> None:
         if not loop_path(self._project.root, number).exists():
@@ -299,6 +317,7 @@ class _Run:
                 self._project.labels,
                 lambda case: self._engine.predict(folder.members, case, test=True),
                 self._clinician.label,
+                self._settings.patch,
                 self._clock,
             )
         self.summarise()

@@ -13,6 +13,7 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.evaluation.curves import aubc
 from nnactive_server.loop import CycleFolder, read_costs
+from nnactive_server.study.signs import read_triage
 
 SUMMARY = "summary.json"
 STAGES = ("label_update", "train", "predict", "query", "evaluate")
@@ -77,6 +78,7 @@ def _cycle(folder: CycleFolder) -> dict[str, Any]:
         "cycle": folder.number,
         **annotation,
         **{key: evaluation[key] for key in ("mean_dice", "dice_per_class", "members")},
+        "triage": read_triage(folder, evaluation),
         "seconds": dict.fromkeys(STAGES, 0.0) | costs["seconds"],
         "peak_memory_bytes": costs["peak_memory_bytes"],
     }

@@ -94,10 +94,9 @@ class Cost:
             text = _minutes(self.minutes_by_foreground)
             found.append(f"In annotation time: {text} if marking structures takes the time.")
         if math.isfinite(self.money.mean) and self.saving.patches.known:
-            ends = f"{self.money.low:+.2f} to {self.money.high:+.2f} saved"
-            found.append(
-                f"In money, computing included: {abs(self.money.mean):.2f} {_direction(self.money)} (95 % interval {ends})."
-            )
+            ends = f"95 % interval {self.money.low:+.2f} to {self.money.high:+.2f} saved"
+            words = f"{abs(self.money.mean):.2f} {_direction(self.money)}"
+            found.append(f"In money, computing included: {words} ({ends}).")
         return found
 
 
@@ -136,8 +135,8 @@ def saving_sentences(saving: Saving) -> tuple[str, ...]:
         runs = f"{saving.patches.count} paired {'run' if saving.patches.count == 1 else 'runs'}"
         return (f"{who}: {NOT_ENOUGH}; {runs}, at least {MIN_SEEDS} are needed.",)
     return (
-        f"{who}, for the same Dice: {_share(saving.patches, 'of the patches')}; "
-        f"{_share(saving.foreground, 'of the structure voxels to mark')}.",
+        f"{who}, for the same Dice: {_share(saving.patches, 'patches')}; "
+        f"{_share(saving.foreground, 'structure voxels to mark')}.",
         _computing(saving.compute_seconds),
     )
 

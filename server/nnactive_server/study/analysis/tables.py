@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,12 @@ _WHERE: tuple[tuple[str, Show], ...] = (
     ("profile", text),
     ("strategy", text),
 )
+_TRIAGE = tuple(
+    (f"{where}{name}", f"{which} {head}")
+    for where, which in (("", "test"), ("pool_", "pool"))
+    for name, head in (("aurc", "AURC"), ("augrc", "AUGRC"), ("spearman", "Spearman"))
+)
+"""Measure in the summaries to its heading."""
 
 
 def rows_table(results: StudyResults) -> Table:
@@ -294,15 +300,21 @@ def times_table(results: StudyResults) -> Table:
 
 
 def triage_table(results: StudyResults) -> Table:
-    """How well unlabelled cases were ranked by expected quality, mean over seeds and cycles."""
-    found: dict[tuple[Any, ...], list[float]] = {}
+    """How well cases were ranked by expected quality, mean over seeds and cycles."""
+    found: dict[tuple[str, ...], list[Mapping[str, float]]] = {}
     for row in results.rows:
         for way, measures in row.triage.items():
-            for name, value in measures.items():
-                found.setdefault((*_where(row.setting, row.strategy), way, name), []).append(value)
-    rows = tuple((*key, float(np.mean(v)), float(np.std(v)), len(v)) for key, v in found.items())
-    heads = (("ranked by", text), ("measure", text), ("mean", fixed(3)), ("sd", fixed(3)), ("cycles", text))
-    note = "AURC and AUGRC: lower is better. Spearman: rank correlation of predicted and true quality."
+            found.setdefault((*_where(row.setting, row.strategy), way), []).append(measures)
+    rows = tuple(
+        (*key, *(_known_mean([m[name] for m in entries if name in m]) for name, _ in _TRIAGE))
+        for key, entries in found.items()
+    )
+    heads = (("ranked by", _spaced), *((head, fixed(3)) for _, head in _TRIAGE))
+    note = (
+        "Risk is 1 - Dice of a case. AURC and AUGRC, the areas under the selective and the generalised "
+        "risk over coverage: lower is better. Spearman: rank correlation of predicted and true quality. "
+        "Test: the held-out cases; pool: cases without any annotation."
+    )
     return Table("triage", "Which cases will fail", (*_WHERE, *heads), rows, note)
 
 
@@ -320,6 +332,14 @@ def _rates(ours: Efficiency, reference: Efficiency) -> tuple[Any, ...]:
     own = (ours.gamma, ours.low, ours.high, ours.spread)
     published = (reference.gamma, reference.low, reference.high, reference.spread)
     return (*own, *published, ours.problem)
+
+
+def _known_mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _percent(value: float) -> str:
