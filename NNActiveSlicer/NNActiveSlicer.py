@@ -94,6 +94,8 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.timer.connect("timeout()", self.onTimer)
         self.timer.start()
         self._observe()
+        if self.parent.isEntered:
+            self.enter()  # after a reload: the module was selected all along, and nobody says so again
 
     def enter(self) -> None:
         """The module was selected."""
@@ -117,16 +119,10 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             section.exit()
 
     def cleanup(self) -> None:
-        """The panel is taken down: by a reload or at the end of the program. Nothing happens twice."""
-        if self.panel is None:
-            return
-        self.exit()
-        self.onQuit()
-        self.removeObservers()
-        slicer.app.disconnect("aboutToQuit()", self.onQuit)
-        for section in self.panel.sections.values():
-            section.cleanup()
-        self.panel = None
+        """The panel is taken down, by a reload or when the module is unloaded. Nothing happens twice."""
+        if self.panel is not None:
+            self._end()
+            slicer.app.disconnect("aboutToQuit()", self.onQuit)
 
     def onReload(self) -> None:
         """The developer's button: the packages of the module are read anew, too."""
@@ -137,10 +133,9 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         ScriptedLoadableModuleWidget.onReload(self)
 
     def onQuit(self) -> None:
-        """The program ends: the views may be gone already, so nothing is drawn any more."""
-        self.timer.stop()
-        if self.logic is not None:
-            self.logic.close()
+        """The program ends. The main window, with its shortcuts, is gone when modules are unloaded."""
+        if self.panel is not None:
+            self._end()
 
     def onTimer(self) -> None:
         """Results arrive, and what has changed is drawn."""
@@ -157,6 +152,17 @@ class NNActiveSlicerWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """The scene was emptied or loaded."""
         self._tellSections("sceneChanged")
         self._changed()
+
+    def _end(self) -> None:
+        self.timer.stop()
+        try:
+            self.exit()
+            for section in self.panel.sections.values():
+                section.cleanup()
+        finally:
+            self.panel = None
+            self.removeObservers()
+            self.logic.close()
 
     def _observe(self) -> None:
         scene = slicer.mrmlScene

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from NNActiveLogic.client.addresses import read_address
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.check import ConnectionReport, Step, test_connection
-from NNActiveLogic.client.errors import BadAddress, ClientError, NotAuthorised, ServerProblem, Unreachable
+from NNActiveLogic.client.errors import ClientError, NotAuthorised, ServerProblem, Unreachable
 from NNActiveLogic.client.transport import Limits
 from NNActiveLogic.client.values import Role
 from NNActiveLogic.presenter import words
@@ -53,7 +52,7 @@ class ConnectionView:
         name, role: whose token it is; empty before the first connection.
         version: of the server.
         can_annotate, can_administer: what the role allows.
-        local: the server is this very computer.
+        own: the panel itself started the server, on this very computer.
         consent: images may be sent there.
     """
 
@@ -66,7 +65,7 @@ class ConnectionView:
     version: str
     can_annotate: bool
     can_administer: bool
-    local: bool
+    own: bool
     consent: bool
 
 
@@ -102,6 +101,9 @@ class Connection:
         self.connected: list[Callable[[], None]] = []
         self._lanes, self._settings, self._changed = lanes, settings, changed
         self._clock, self._limits = clock, limits
+        # Of `client`: what was typed since, or did not work, is another server.
+        self._used, self._own = "", False
+        self._good: ConnectionReport | None = None
         self._state, self._problem = State.NONE, ""
         self._failures, self._next_try, self._asking = 0, 0.0, False
 
@@ -128,12 +130,15 @@ class Connection:
     @property
     def name(self) -> str:
         """Whose token it is."""
-        return self.report.person.name if self.report and self.report.person else ""
+        return self._good.person.name if self._good and self._good.person else ""
 
     @property
     def consent(self) -> bool:
-        """Whether images may be sent: to this computer always, elsewhere after a yes."""
-        return self._local() or self._settings.get(f"consent/{self._server()}") == "yes"
+        """Whether images may be sent: to a server of the panel's own always, elsewhere after a yes.
+
+        An address of this computer may be the near end of a tunnel, so it says nothing.
+        """
+        return self._own or self._settings.get(f"consent/{self._server()}") == "yes"
 
     @property
     def question(self) -> str:
@@ -142,7 +147,7 @@ class Connection:
 
     def view(self) -> ConnectionView:
         """What is shown."""
-        person = self.report.person if self.report else None
+        person = self._good.person if self._good else None
         role = person.role if person else ""
         known = Role(role) if role in list(Role) else None
         return ConnectionView(
@@ -152,10 +157,10 @@ class Connection:
             steps=self.report.steps if self.report else (),
             name=self.name,
             role=role,
-            version=self.report.health.version if self.report and self.report.health else "",
+            version=self._good.health.version if self._good and self._good.health else "",
             can_annotate=known is not None and known.covers(Role.ANNOTATOR),
             can_administer=known is not None and known.covers(Role.ADMIN),
-            local=self._local(),
+            own=self._own,
             consent=self.consent,
         )
 
@@ -164,13 +169,26 @@ class Connection:
         self._settings.set(f"consent/{self._server()}", "yes" if yes else "no")
         self._changed()
 
-    def connect(self, address: str, token: str, needs: Role = Role.ANNOTATOR) -> None:
-        """Check the connection layer by layer, and use it from then on when it is good."""
+    def connect(
+        self, address: str, token: str, needs: Role = Role.ANNOTATOR, *, own: bool = False
+    ) -> None:
+        """Check the connection layer by layer, and use it from then on when it is good.
+
+        Args:
+            address: as typed.
+            token: of the user.
+            needs: the least role.
+            own: the panel started this server itself, so no image leaves the computer.
+        """
         self._settings.set("address", address.strip())
         self._settings.set("token", token.strip())
         self._state = State.CHECKING
         url, secret = self.address, self.token
-        self._lanes.submit("check", lambda _: test_connection(url, secret, needs=needs), done=self._checked)
+
+        def checked(report: ConnectionReport) -> None:
+            self._checked(report, url, secret, own)
+
+        self._lanes.submit("check", lambda _: test_connection(url, secret, needs=needs), done=checked)
         self._changed()
 
     def disconnect(self) -> None:
@@ -178,6 +196,7 @@ class Connection:
         if self.client is not None:
             self.client.close()
         self.client, self.report, self._state = None, None, State.NONE
+        self._used, self._own, self._good = "", False, None
         self._changed()
 
     def failed(self, problem: Exception) -> bool:
@@ -210,7 +229,7 @@ class Connection:
         self._next_try = self._clock()
         self.tick()
 
-    def _checked(self, report: ConnectionReport) -> None:
+    def _checked(self, report: ConnectionReport, url: str, secret: str, own: bool) -> None:
         self.report = report
         if not report.ok:
             self._state = State.NONE if self.client is None else State.LOST
@@ -220,7 +239,8 @@ class Connection:
             return
         if self.client is not None:
             self.client.close()
-        self.client = Client(self.address, self.token, limits=self._limits)
+        self.client = Client(url, secret, limits=self._limits)
+        self._used, self._own, self._good = url, own, report
         self._become(State.CONNECTED, "")
         for callback in [*self.connected]:
             callback()
@@ -257,18 +277,10 @@ class Connection:
             return words.say(words.LOST, what=self._problem)
         if self._state == State.REFUSED:
             return words.say(words.TOKEN_REFUSED)
-        if self.report is None:
-            return words.say(words.NOT_CONNECTED)
-        if not self.report.ok or self.report.person is None:
-            return self.report.sentence
-        person = self.report.person
+        person = self._good.person if self._good else None
+        if person is None:
+            return words.say(words.NOT_CONNECTED) if self.report is None else self.report.sentence
         return words.say(words.CONNECTED, address=self._server(), name=person.name, role=person.role)
 
     def _server(self) -> str:
-        return self.address.rstrip("/")
-
-    def _local(self) -> bool:
-        try:
-            return read_address(self.address, allow_plain_http=True).loopback
-        except BadAddress:
-            return False
+        return (self._used or self.address).rstrip("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from NNActiveLogic.client.api import Client
 from NNActiveLogic.client.outbox import Outbox
@@ -14,6 +15,9 @@ from NNActiveLogic.presenter.cache import DEFAULT_BYTES
 from NNActiveLogic.presenter.connection import Connection
 from NNActiveLogic.presenter.lanes import LanesLike
 from NNActiveLogic.work import HeatSettings, SceneLike
+
+if TYPE_CHECKING:
+    from NNActiveLogic.presenter.loader import Start
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Desk:
         preferences: of the clinician.
         changed: called when something else is to be shown.
         clock: seconds that only grow.
+        drafts: unfinished drawings by patch; they outlive the project's closing, such as for a new token.
     """
 
     client: Client
@@ -64,3 +69,4 @@ class Desk:
     preferences: Preferences
     changed: Callable[[], None]
     clock: Callable[[], float] = time.monotonic
+    drafts: dict[str, Start] = field(default_factory=dict)

@@ -107,8 +107,8 @@ class ServerHere(Protocol):
 class ConnectionLike(Protocol):
     """What is used of `Connection`."""
 
-    def connect(self, address: str, token: str) -> None:
-        """Use this server."""
+    def connect(self, address: str, token: str, *, own: bool) -> None:
+        """Use this server; `own` when the panel started it."""
 
     def disconnect(self) -> None:
         """Use none."""
@@ -262,7 +262,7 @@ class Local:
             return
         self._settings.set(_USED, "yes")
         self._become(LocalState.RUNNING)
-        self._connection.connect(running.address, running.token)
+        self._connection.connect(running.address, running.token, own=running.ours)
         self._life_watch = self._lanes.every(
             _LANE, LOOK_SECONDS, self._last_words, done=self._looked_after, failed=lambda _: None
         )

@@ -16,6 +16,7 @@ from NNActiveLogic.presenter.connection import Connection, Settings
 from NNActiveLogic.presenter.desk import Desk, Preferences
 from NNActiveLogic.presenter.events import WAIT_SECONDS
 from NNActiveLogic.presenter.lanes import Lanes, LanesLike
+from NNActiveLogic.presenter.loader import Start
 from NNActiveLogic.presenter.opened import Found, Opened, find
 from NNActiveLogic.presenter.projects import Projects
 from NNActiveLogic.work import SceneLike
@@ -63,6 +64,7 @@ class Presenter:
         self._scene, self._settings, self._folder, self._changed = scene, settings, folder, changed
         self._clock, self._wait = clock, wait
         self._wanted = ""
+        self._drafts: dict[tuple[str, str], dict[str, Start]] = {}
         self.connection = Connection(self.lanes, settings, changed, clock=clock, limits=limits)
         self.projects = Projects(self.connection, self.lanes, changed)
         self.connection.connected.append(self._connected)
@@ -112,7 +114,7 @@ class Presenter:
         return DONE
 
     def close_project(self) -> None:
-        """Close the project; what is unsent stays on the disk."""
+        """Close the project; what is unsent stays on the disk, what is drawn is there again afterwards."""
         self._wanted = ""
         if self.opened is not None:
             outbox = self.opened.desk.outbox
@@ -159,6 +161,7 @@ class Presenter:
             preferences=self.preferences,
             changed=self._changed,
             clock=self._clock,
+            drafts=self._drafts.setdefault((found.project.id, self.connection.name), {}),
         )
         self.opened = Opened(desk, found, self._wait)
         self._changed()

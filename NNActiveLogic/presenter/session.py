@@ -54,7 +54,7 @@ class Session:
         self._state = State.IDLE
         self._target: Patch | None = None
         self._wish = ""
-        self._drafts: dict[str, Start] = {}
+        self._drafts = desk.drafts
         self._passed: dict[str, None] = {}
         self._before: list[str] = []
         self._answered: dict[str, int] = {}
@@ -152,11 +152,14 @@ class Session:
         return left
 
     def stop(self) -> None:
-        """The project is closed: nothing is shown or leased any more."""
+        """The project is closed: nothing is shown or leased any more; a drawing becomes a draft."""
+        self._keep_draft(self.screen.work())
         self.screen.close()
         self._target = None
         self.ahead.stop()
         self.leases.stop()
+        # Images, which would stay until Python looks for objects that hold each other.
+        self._cache.drop(lambda _: True)
         self._state = State.IDLE
 
     def take_back(self, patch: str) -> Said:
@@ -250,15 +253,16 @@ class Session:
         self.notice = ""
         self._become(State.KEEPING)
         reading = self._desk.preferences.reading
-        self._sending.put(patch, decided, reading, done=self._kept, failed=self._not_kept)
+        self._sending.put(
+            patch, decided, reading, done=lambda: self._kept(patch), failed=self._not_kept
+        )
         return DONE
 
-    def _kept(self) -> None:
-        patch = self.screen.patch
-        if patch is None:
+    def _kept(self, patch: Patch) -> None:
+        self._drafts.pop(patch.id, None)
+        if self.screen.patch is not patch:
             return
         self._answered[patch.id] = max(patch.revision, self._answered.get(patch.id, 0)) + 1
-        self._drafts.pop(patch.id, None)
         self._close()
         self._advance()
 
@@ -281,8 +285,7 @@ class Session:
         left, work = self.patch, self.screen.work()
         if isinstance(work, Said) and not sure:
             return replace(work, ask=True)
-        if isinstance(work, Work) and work.touched and left is not None:
-            self._drafts[left.id] = draft(work)
+        self._keep_draft(work)
         self._close()
         self._target = None
         self._wish = ""
@@ -291,6 +294,12 @@ class Session:
                 self._passed[left.id] = None
             self._let_go(left.id)
         return DONE
+
+    def _keep_draft(self, work: Work | Said | None) -> None:
+        """Something drawn in the open patch is there again when the patch is opened the next time."""
+        patch = self.screen.patch
+        if patch is not None and isinstance(work, Work) and work.touched:
+            self._drafts[patch.id] = draft(work)
 
     def _let_go(self, patch: str) -> None:
         """Give a lease back, unless the patch is needed."""

@@ -137,6 +137,13 @@ class SceneAdapter:
             self.set_heat_in_3d(self._in_3d)
             views.go_to(image, Grid.of_case(self._view.case).crop(self._view.patch.box))
 
+    def mend(self) -> None:
+        """Make the whole box paintable again, after somebody worked in Slicer's own Segment Editor."""
+        node, view = self.segmentation_node, self._view
+        image = volumes.image_of(view.case) if view is not None else None
+        if view is not None and node is not None and image is not None:
+            segments.mend_box(node, image, view.patch.box)
+
     def close(self) -> None:
         """Remove what belongs to the patch. The image, the editor's settings and hidden nodes stay."""
         self._forget()

@@ -86,7 +86,7 @@ def hide_legend() -> None:
 
 
 def empty_heat() -> None:
-    """Draw no heat map; its node stays for the next one, as views and legend take a while to know a new one."""
+    """Draw no heat map; its node stays for the next one, as every view takes a while to know a new one."""
     show_in_3d(False, HeatSettings(), ())
     node = nodes.find(nodes.Role.HEAT)
     if node is None:

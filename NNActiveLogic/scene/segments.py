@@ -18,7 +18,7 @@ import vtk
 from NNActiveLogic.client.values import Box, Label
 from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.colours import class_colour
-from NNActiveLogic.scene.grid import Grid, oriented_image
+from NNActiveLogic.scene.grid import Grid, oriented_image, voxels
 
 TAG = "NNActive.Segment"
 UNSURE = "unsure"
@@ -96,6 +96,26 @@ def take_up(segmentation_node: Any) -> None:
     segmentation_node.CreateDefaultDisplayNodes()
     segmentation_node.SetDisplayVisibility(True)
     _hide_box(segmentation_node)
+
+
+def mend_box(segmentation_node: Any, image: Any, box: Box) -> None:
+    """Give the segment that is the box all its voxels again.
+
+    The editor of Slicer's own module overwrites hidden segments, too; where it did, ours could not paint.
+    """
+    identity = next(iter(segment_ids(segmentation_node, BOX)), "")
+    if not identity:
+        return
+    segment = segmentation_node.GetSegmentation().GetSegment(identity)
+    name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
+    labelmap = segment.GetRepresentation(name)
+    size = int(np.prod(box.size))
+    if labelmap is not None and not labelmap.IsEmpty():
+        if np.count_nonzero(voxels(labelmap) == segment.GetLabelValue()) == size:
+            return
+    whole = oriented_image(np.ones(box.size, np.uint8), Grid.of_volume(image), box)
+    logic = slicer.vtkSlicerSegmentationsModuleLogic
+    logic.SetBinaryLabelmapToSegment(whole, segmentation_node, identity, logic.MODE_REPLACE)
 
 
 def segment_ids(segmentation_node: Any, tag: str) -> list[str]:

@@ -142,7 +142,7 @@ class ConnectSection(Section):
         lines = [f"{_mark(step)} {step.text}" for step in view.steps if typed]
         self.ui.stepsLabel.text = "\n".join(lines)
         self.ui.stepsLabel.visible = bool(lines)
-        self.ui.consentCheck.visible = self.presenter.connection.client is not None and not view.local
+        self.ui.consentCheck.visible = self.presenter.connection.client is not None and not view.own
         self.ui.consentCheck.checked = view.consent
 
 

@@ -57,6 +57,7 @@ class Editing:
     def enter(self) -> None:
         """The module was selected."""
         self._entered = True
+        self._adapter.mend()
         self._editor.installKeyboardShortcuts()
 
     def exit(self) -> None:
@@ -76,7 +77,8 @@ class Editing:
     def toggleUnsure(self) -> None:
         """Draw what nobody can tell, or go back to the structure that was drawn before."""
         node = self._shown.Get()
-        if node is None:
+        # The editor's own keys are dead while it is locked; a call would give it a brush all the same.
+        if node is None or self._editor.readOnly:
             return
         unsure = segments.segment_ids(node, segments.UNSURE)
         current = self._editor.currentSegmentID()

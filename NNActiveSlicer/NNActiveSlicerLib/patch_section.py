@@ -39,6 +39,7 @@ class PatchSection(Section):
         self.heat = HeatControls(self.panel, ui)
         self.presence = Presence(self.panel, self.root)
         self.presence.timer.connect("timeout()", self._showTime)
+        self.presence.timer.connect("timeout()", self._showHint)
         self._connectAnswers()
         ui.commentEdit.connect("textEdited(QString)", self.onComment)
         ui.prefillCheck.connect("toggled(bool)", self.onPrefill)
@@ -164,6 +165,16 @@ class PatchSection(Section):
         seconds = int(opened.session.view().seconds) if opened is not None and self._patch else 0
         say(self.ui.timeLabel, f"{seconds // 60}:{seconds % 60:02d}" if self._patch else "")
 
+    @slot
+    def _showHint(self) -> None:
+        """The key for what is unsure; or what keeps strokes from working, which the editor shows nowhere."""
+        editor, text = self.panel.adapter.editor_node, self._hint
+        if editor is not None and editor.GetSourceVolumeIntensityMask():
+            low, high = editor.GetSourceVolumeIntensityMaskRange()
+            text = _("Only grey values from {low} to {high} can be painted now; the key I ends that.")
+            text = text.format(low=f"{low:g}", high=f"{high:g}")
+        say(self.ui.unsureLabel, text)
+
     def _showKeys(self) -> None:
         """Each button carries its key, and says in its tool tip what it does."""
         for shortcut in SHORTCUTS:
@@ -174,7 +185,8 @@ class PatchSection(Section):
                 button.toolTip = shortcut.sentence
         keys = {shortcut.action: shortcut.key for shortcut in SHORTCUTS}
         self.ui.heatCheck.toolTip = f"{words.say(words.ACTION.heat)} ({keys['heat']})"
-        self.ui.unsureLabel.text = f"{keys['unsure']}: {words.say(words.ACTION.unsure)}"
+        self._hint = f"{keys['unsure']}: {words.say(words.ACTION.unsure)}"
+        self._showHint()
 
     # What somebody does
 
@@ -187,8 +199,10 @@ class PatchSection(Section):
             # Nobody answers what they do not see.
             self.onCentre()
             return
-        self.panel.say(action(), action if again else None)
-        self.panel.refresh()
+        try:
+            self.panel.say(action(), action if again else None)
+        finally:
+            self.panel.refresh()
 
     @slot
     def onAccept(self) -> None:

@@ -44,9 +44,9 @@ class WorkListSection(Section):
         ui.keepMineButton.connect("clicked()", self.onKeepMine)
         ui.takeTheirsButton.connect("clicked()", self.onTakeTheirs)
         self.container.connect("contentsCollapsed(bool)", self.onFold)
-        self._enterKeys = [self._enterKey(key) for key in (qt.Qt.Key_Return, qt.Qt.Key_Enter)]
+        self._enterKeys = [self._enterKey(key) for key in ("Return", "Enter")]
 
-    def _enterKey(self, key: Any) -> Any:
+    def _enterKey(self, key: str) -> Any:
         made = qt.QShortcut(self.ui.patchTable)
         made.setKey(qt.QKeySequence(key))
         made.setContext(qt.Qt.WidgetShortcut)

@@ -163,6 +163,19 @@ def test_slicer_quits_within_two_seconds_though_the_server_is_silent_and_no_answ
     assert kept
 
 
+def test_keys_and_views_are_let_go_of_while_the_main_window_is_still_there(reader):
+    from harness import qt_segment_editor, qt_signals
+
+    reader.begin()
+    editor, widget = reader.ui("patch").editor, reader.host.widget
+    editor.setActiveEffectByName("Paint")
+    qt_signals.raw_attribute(sys.modules["slicer"].app, "aboutToQuit").emit()
+    assert reader.host.stale_shortcuts() == []
+    assert not qt_segment_editor.shortcuts_installed(editor)
+    assert not qt_segment_editor.observes_views(editor)
+    assert not widget.timer.active
+
+
 def test_a_reload_leaves_nothing_behind_and_works_again(nnactive, monkeypatch):
     for name in [one for one in sys.modules if one.split(".")[0] in ("NNActiveLogic", "NNActiveSlicerLib")]:
         monkeypatch.setitem(sys.modules, name, sys.modules[name])  # other tests go on with these
@@ -171,7 +184,8 @@ def test_a_reload_leaves_nothing_behind_and_works_again(nnactive, monkeypatch):
     assert old.panel is None
     assert not old.timer.active
     assert nnactive.widget is not old
-    nnactive.enter()
+    # The application does not enter a module that was selected all along.
+    assert nnactive.widget.panel.entered
     assert nnactive.widget.ui.statusLabel.text == "Not connected."
 
 

@@ -119,6 +119,43 @@ def test_the_editor_takes_no_strokes_while_an_answer_is_kept(working, ui):
     assert ui.editor.activeEffect().name == "Paint"
 
 
+def test_no_key_gives_a_brush_while_an_answer_is_kept(working, ui, monkeypatch):
+    chosen = []
+    working.panel.sections["patch"].onAccept()
+    assert working.session.state == "keeping"
+    monkeypatch.setattr(type(ui.editor), "setActiveEffectByName", lambda _, name: chosen.append(name))
+    working.press("Ctrl+U")
+    assert chosen == [], "Slicer's editor would take strokes though it is locked"
+
+
+def test_what_keeps_strokes_from_working_is_said(working, ui):
+    hint = ui.unsureLabel.text
+    working.adapter.editor_node.SetSourceVolumeIntensityMask(True)
+    working.adapter.editor_node.SetSourceVolumeIntensityMaskRange(20, 150)
+    working.until(lambda: ui.unsureLabel.text != hint)
+    assert ui.unsureLabel.text.startswith("Only grey values from 20 to 150 can be painted")
+    working.adapter.editor_node.SetSourceVolumeIntensityMask(False)
+    working.until(lambda: ui.unsureLabel.text == hint)
+
+
+def test_after_slicers_own_editor_the_whole_box_can_be_painted_again(working, ui):
+    import slicer
+
+    from harness.mrml_painter import Painter
+
+    node = working.adapter.segmentation_node
+    working.host.exit()
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "SegmentEditor")
+    other.SetAndObserveSegmentationNode(node)
+    other.SetAndObserveSourceVolumeNode(working.adapter.image_node)
+    everywhere = np.ones(working.session.screen.view.case.shape, bool)
+    Painter(other).paint("class-1", everywhere)
+    Painter(other).erase("class-1", everywhere)
+    working.host.enter()
+    working.paint("class-2", np.s_[:])
+    assert (working.adapter.read().labels == 2).all()
+
+
 def test_only_tools_that_keep_to_the_box_are_offered(working, ui):
     assert set(ui.editor.effectNameOrder()) == {
         "Paint", "Draw", "Erase", "Level tracing", "Scissors", "Threshold",

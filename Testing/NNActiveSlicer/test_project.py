@@ -236,12 +236,12 @@ def test_files_and_folders_are_sent_and_what_fails_is_named(ann, nnactive, opene
 
 
 def test_no_image_leaves_this_computer_without_a_yes(
-    ann, nnactive, opened, project, volume, steps, monkeypatch
+    ann, nnactive, opened, project, volume, steps
 ):
     import qt
 
     connection = ann.presenter.connection
-    monkeypatch.setattr(type(connection), "_local", lambda _: False)
+    connection.agree(False)
     nnactive.answers.expect("are sent to", qt.QMessageBox.No)
     steps.click(project.images.ui.addButton)
     assert not opened.uploads.view().running

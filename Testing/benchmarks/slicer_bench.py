@@ -3,10 +3,10 @@
     python Testing/benchmarks/slicer_bench.py            under four minutes on two cores
     python Testing/benchmarks/slicer_bench.py --quick    small images: shows that it runs
 
-The panel's real code runs on the headless harness, with Slicer's own scene, logics and views, on a real server
-(`nnactive serve`) on loopback. Two times are told apart: until our code has returned, and until the four views
-are drawn, here by a processor (Mesa) instead of a graphics card. Beside each row stands what the same machine
-does at that moment without our code. Linux only: memory is read from /proc.
+The panel's real code runs on the headless harness, with Slicer's own scene, logics and views, on a real
+server (`nnactive serve`) on loopback. Two times are told apart: until our code has returned, and until the
+four views are drawn, here by a processor (Mesa) instead of a graphics card. Beside each row stands what the
+same machine does at that moment without our code. Linux only: memory is read from /proc.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import slicer_least as least
 from apart import apart
 from slicer_clinic import Clinic, boxes_in
 from slicer_memory import walk
-from slicer_panel import Desk, Shown
+from slicer_panel import Desk
 from slicer_session import Sitting
 from slicer_watch import Held, Watch
 from table import head, line
@@ -53,6 +53,7 @@ class Scale:
         stroked: the box in both.
         strokes: of each kind.
         limits: of memory for images loaded ahead, MB.
+        walked: cases, one after the other, to see what they take.
     """
 
     volume: Shape = (300, 512, 512)
@@ -66,9 +67,10 @@ class Scale:
     stroked: Shape = (32, 32, 32)
     strokes: int = 15
     limits: tuple[int, ...] = (1024, 400)
+    walked: int = 8
 
 
-QUICK = Scale((40, 64, 64), (12, 16, 16), 2, 3, 4, 20, 1, (16, 16, 16), (8, 8, 8), 3, (100,))
+QUICK = Scale((40, 64, 64), (12, 16, 16), 2, 2, 3, 20, 1, (16, 16, 16), (8, 8, 8), 2, (100,), 3)
 
 
 class Bench:
@@ -86,7 +88,7 @@ class Bench:
         with self.clinic:
             with slicer_app_host.session() as load:
                 desk = Desk(load, self.clinic, self.views)
-                other, same = least.bare(self.views, scale.volume, 5)
+                other, same = least.bare(self.views, scale.volume, min(5, scale.answers))
                 yield self.next_patch(
                     desk, "same case", "150 ms", 1, "the same views jump and are drawn", same
                 )
@@ -150,8 +152,8 @@ class Bench:
         name = (
             f"one call of our code in a sitting ({len(runs[0])} calls, {scale.patches} patches in the list)"
         )
-        yield _longest(name, "100 ms", runs, loads=False)
-        yield _longest("the same, where an image is brought into the scene", "", runs, loads=True)
+        yield _longest(name, "100 ms", runs, image=False)
+        yield _longest("the same, where an image comes into the scene or leaves it", "", runs, image=True)
 
     def editing(self) -> Iterator[str]:
         """A stroke and the reading of the box, in a small and in a large image."""
@@ -171,12 +173,12 @@ class Bench:
         """A walk through many cases with little and with much memory for what comes next."""
         scale, clinic = self.scale, self.clinic
         for limit in scale.limits:
-            project = self.project(f"walk {limit}", 8, 10)
-            about = (clinic.server.url, clinic.token, project, limit, 8)
+            project = self.project(f"walk {limit}", scale.walked, scale.walked + 2)
+            about = (clinic.server.url, clinic.token, project, limit, scale.walked)
             (found,) = apart(walk, *about)[0]
             assert found.cached <= found.limit, "more is kept than was allowed"
             yield line(
-                f"memory for images loaded ahead, {limit} MB allowed, 8 cases one after the other",
+                f"memory for images loaded ahead, {limit} MB allowed, {scale.walked} cases in turn",
                 f"{limit} MB",
                 f"{found.cached / 2**20:.0f} MB kept",
                 f"process {found.peak / 2**20:.0f} MB above its size without a project",
@@ -190,9 +192,9 @@ def _machine() -> str:
     return f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {cores} cores, {window} (Mesa)\n"
 
 
-def _longest(name: str, reach: str, runs: Sequence[Sequence[Held]], *, loads: bool) -> str:
-    worst = [max((one for one in calls if one.loads == loads), key=lambda one: one.seconds) for calls in runs]
-    busiest = [max((one.busy for one in calls if one.loads == loads)) for calls in runs]
+def _longest(name: str, reach: str, runs: Sequence[Sequence[Held]], *, image: bool) -> str:
+    worst = [max((one for one in calls if one.image == image), key=lambda one: one.seconds) for calls in runs]
+    busiest = [max(one.busy for one in calls if one.image == image) for calls in runs]
     each = min(worst, key=lambda one: one.seconds)
     times = _ms([one.seconds for one in worst])
     return line(name, reach, "", times, _ms(busiest), "", f"longest of its run: {each}", "")

@@ -1,4 +1,4 @@
-"""A real server with large images, a model's maps of them, and batches of patches; for the panel's benchmark."""
+"""A real server with large images, a model's maps of them, and batches of patches."""
 
 from __future__ import annotations
 

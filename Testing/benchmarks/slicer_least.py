@@ -1,4 +1,4 @@
-"""What the same machine does without our code: an image copied into VTK and drawn, and a plain Segment Editor."""
+"""What the machine does without our code: an image copied into VTK and drawn, a plain Segment Editor."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def bare(views: Views, shape: Shape, repeats: int) -> tuple[list[float], list[fl
 
 
 def our_strokes(shape: Shape, size: Shape, repeats: int) -> Iterator[float]:
-    """Seconds of a stroke in the box and of reading all of the box; the second label wins where it should."""
+    """Seconds of a stroke in the box and of reading all of the box."""
     adapter, box = SceneAdapter(), _middle(shape, size)
     adapter.open(a_view(a_case(shape), np.zeros(shape, np.int16), box))
     for number in range(repeats):
@@ -90,6 +90,7 @@ def plain_strokes(shape: Shape, size: Shape, repeats: int) -> Iterator[float]:
     node.SetReferenceImageGeometryParameterFromVolumeNode(image)
     for name in ("class-1", "class-2"):
         node.GetSegmentation().AddEmptySegment(name, name)
+    node.CreateDefaultDisplayNodes()
     editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "plain editor")
     editor.SetAndObserveSegmentationNode(node)
     editor.SetAndObserveSourceVolumeNode(image)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -33,9 +33,10 @@ class Kept:
 def walk(url: str, token: str, project: str, megabytes: int, cases: int) -> Iterator[Kept]:
     """Answer one patch in each case."""
     qt_start.application()
-    from harness import slicer_app_host
     from server_volumes import status_bytes
     from slicer_panel import Desk
+
+    from harness import slicer_app_host
 
     me = os.getpid()
     clinic = SimpleNamespace(server=SimpleNamespace(url=url), token=token)
@@ -61,7 +62,7 @@ def walk(url: str, token: str, project: str, megabytes: int, cases: int) -> Iter
 class _Most:
     """The greatest value of something that is looked at all the time."""
 
-    def __init__(self, value) -> None:
+    def __init__(self, value: Callable[[], int]) -> None:
         self._value, self._over, self._most = value, threading.Event(), 0
         self._thread = threading.Thread(target=self._look)
         self._thread.start()

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 from PySide6 import QtCore, QtWidgets
+from slicer_clinic import Clinic
+from slicer_watch import Watch
 
 from harness import pictures, qt_faults
 from harness.views import Views
 from NNActiveLogic.presenter.events import WAIT_SECONDS
 from NNActiveLogic.presenter.session_view import State
-from slicer_clinic import Clinic
-from slicer_watch import Watch
 from testkit.reader import Reader
 
 MODULE = Path(__file__).resolve().parents[2] / "NNActiveSlicer" / "NNActiveSlicer.py"

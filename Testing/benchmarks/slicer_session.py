@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from PySide6 import QtWidgets
+from slicer_panel import Desk
 
 from harness import qt_steps
+from nnactive_server.core.patch import Patch
 from NNActiveLogic.client.answers import Reason
 from NNActiveLogic.presenter.worklist import Filter
-from nnactive_server.core.patch import Patch
-from slicer_panel import Desk
 
 
 class Sitting:

@@ -1,4 +1,4 @@
-"""Who holds the thread of the windows, and for how long: every call of our code by Qt, by VTK or by the timer.
+"""Who holds the thread of the windows, and for how long: each call of our code by Qt, VTK or the timer.
 
 Calls within calls count for the outermost one; what was done in a turn of the timer is named beside it.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import qt_signals, slicer_app_host
 from NNActiveLogic.presenter.lanes import Lanes
-from NNActiveLogic.scene import segments, volumes
+from NNActiveLogic.scene import nodes, segments, volumes
 
 _OURS = ("NNActiveSlicer", "NNActiveLogic")
 
@@ -28,14 +28,14 @@ class Held:
         seconds: until it returned.
         busy: of these, seconds in which the thread had a processor.
         parts: names and seconds of what it did.
-        loads: an image was brought into the scene.
+        image: an image was brought into the scene or taken out of it, with its memory.
     """
 
     name: str
     seconds: float = 0.0
     busy: float = 0.0
     parts: list[tuple[str, float]] = field(default_factory=list)
-    loads: bool = False
+    image: bool = False
 
     def __str__(self) -> str:
         longest = max(self.parts, key=lambda part: part[1], default=("", 0.0))
@@ -51,7 +51,8 @@ class Watch:
         self._now: Held | None = None
         self._replace(qt_signals, "cut", self._cut)
         self._replace(segments.EditCounter, "_changed", self._timed)
-        self._replace(volumes, "_made", self._loading)
+        self._replace(volumes, "_made", self._with_image)
+        self._replace(nodes, "remove_node", self._letting_go)
         self._replace(Lanes, "submit", self._naming)
         self._replace(Lanes, "every", self._naming)
         self._replace(slicer_app_host, "_import", self._importing)
@@ -130,12 +131,22 @@ class Watch:
 
         return run
 
-    def _loading(self, made: Callable[..., Any]) -> Callable[..., Any]:
+    def _with_image(self, made: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(made)
         def run(*arguments: Any, **named: Any) -> Any:
             if self._now is not None:
-                self._now.loads = True
+                self._now.image = True
             return made(*arguments, **named)
+
+        return run
+
+    def _letting_go(self, remove: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(remove)
+        def run(node: Any) -> None:
+            role = node.GetAttribute(nodes.ROLE) if node is not None else None
+            if self._now is not None and role in (nodes.Role.IMAGE, nodes.Role.SHOWN):
+                self._now.image = True
+            remove(node)
 
         return run
 

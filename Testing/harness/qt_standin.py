@@ -55,7 +55,10 @@ def _offers(found: Api, name: str) -> bool:
 
 
 def calls_of(widget: Any) -> list[tuple[str, tuple[Any, ...]]]:
-    """The calls of methods on a stand-in so far, oldest first."""
+    """The calls of methods on a stand-in that have no behaviour, oldest first.
+
+    Others are not noted: the nodes they were given would never go.
+    """
     calls: list[tuple[str, tuple[Any, ...]]] = vars(widget).setdefault("_calls", [])
     return calls
 
@@ -142,9 +145,9 @@ def _checked(owner: str, name: str, behaviour: Callable[..., Any] | None) -> Cal
 
     def method(self: Any, *arguments: Any) -> Any:
         overload = _overload(self, owner, name, arguments)
-        calls_of(self).append((name, arguments))
         if behaviour is not None:
             return behaviour(self, *arguments)
+        calls_of(self).append((name, arguments))
         property_ = name[3:4].lower() + name[4:]
         if name.startswith("set") and len(arguments) == 1 and property_ in self._api.all_properties():
             setattr(self, property_, arguments[0])

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from harness import qt_start, views
+
+PANEL_WIDTH = 420
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "Resources" / "Screenshots"
@@ -25,9 +26,9 @@ MODULE = ROOT / "NNActiveSlicer" / "NNActiveSlicer.py"
 PORT = 8088
 PERSON = "Dr. Okafor"
 SCANS, BOXES = 8, 12
-TRAINING = {"first_iterations": 280, "iterations": 60, "members": 2}
+TRAINING = {"first_iterations": 200, "iterations": 40, "members": 2, "crop_voxels": 22**3}
 """Enough that the colours mean something, and soon over."""
-COLOURS = 256
+COLOURS, PANEL_COLOURS = 256, 48
 LARGEST = 300_000
 """Bytes of a picture."""
 
@@ -151,12 +152,25 @@ def shoot(ann: Any, path: Path) -> None:
         print(f"{path.name}: cut off: {cut}")
     ann.window.picture(path)
     with Image.open(path) as picture:
-        small = picture.convert("RGB").quantize(COLOURS, kmeans=3, dither=Image.Dither.NONE)
+        small = with_fewer_colours(picture.convert("RGB"))
     small.save(path, optimize=True)
     size = path.stat().st_size
     if size > LARGEST:
         raise SystemExit(f"{path} has {size} bytes, more than {LARGEST}")
-    print(path, f"{size // 1000} kB", f"{np.asarray(small).std():.0f}")
+    print(path, f"{size // 1000} kB")
+
+
+def with_fewer_colours(picture: Image.Image) -> Image.Image:
+    """As a palette, with colours kept for the panel: its few bright ones would be lost among the images'."""
+    width, height = picture.size
+    palette = Image.new("P", (1, 1))
+    parts = ((0, PANEL_COLOURS), (PANEL_WIDTH, COLOURS - PANEL_COLOURS))
+    found: list[int] = []
+    for left, count in parts:
+        part = picture.crop((left, 0, PANEL_WIDTH if left == 0 else width, height))
+        found += (part.quantize(count, kmeans=3).getpalette() or [])[: 3 * count]
+    palette.putpalette(found)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

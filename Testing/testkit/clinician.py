@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import slicer
 import slicer.util
-from PySide6 import QtCore
+from PySide6 import QtCore, QtWidgets
 
 from harness import qt_steps as steps
 from harness.qt_segment_editor import painter
@@ -147,6 +147,7 @@ class Clinician:
         """Images from files; waits until they are on the server."""
         count = len(self.opened.records.now.cases) + len(paths)
         self.host.answers.expect("QFileDialog.getOpenFileNames", [str(path) for path in paths])
+        self.agree()
         steps.click(self.panel.sections["project"].images.ui.filesButton)
         self._arrived(count)
 
@@ -155,8 +156,15 @@ class Clinician:
         count = len(self.opened.records.now.cases) + 1
         images = self.panel.sections["project"].images
         images._selectors[0].setCurrentNode(volume)
+        self.agree()
         steps.click(images.ui.addButton)
         self._arrived(count)
+
+    def agree(self):
+        """Say yes when it is asked whether images may be sent to the server."""
+        if not self.presenter.connection.consent:
+            yes = QtWidgets.QMessageBox.StandardButton.Yes
+            self.host.answers.expect("are sent to", yes)
 
     def _arrived(self, count):
         self.until(lambda: len(self.cases) == count or self.opened.uploads.view().failed)

@@ -33,6 +33,7 @@ class Reader:
     def connect(self, url=None, token="token-ann"):
         self.presenter.connection.connect(url or self.server.url, token)
         self.until(lambda: self.presenter.connection.online)
+        self.presenter.connection.agree()
         return self
 
     def open(self, project):

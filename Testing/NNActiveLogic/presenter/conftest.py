@@ -55,6 +55,7 @@ class Clinician:
     def connect(self):
         self.presenter.connection.connect(self.url, self.token)
         self.settle(lambda: self.presenter.connection.online)
+        self.presenter.connection.agree()
         return self
 
     def open(self, project):

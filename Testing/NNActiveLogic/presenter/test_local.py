@@ -66,8 +66,8 @@ class Connection:
     def __init__(self):
         self.said = []
 
-    def connect(self, address, token):
-        self.said.append((address, token))
+    def connect(self, address, token, *, own):
+        self.said.append((address, token, own))
 
     def disconnect(self):
         self.said.append("disconnect")
@@ -110,7 +110,7 @@ def test_an_installed_server_is_started_and_connected_to(panel):
     view = panel.step()
     assert (view.state, view.stage, view.can_cancel) == (LocalState.STARTING, "Starting the server", True)
     view = panel.step()
-    assert panel.connection.said == [("http://127.0.0.1:5000", "secret")]
+    assert panel.connection.said == [("http://127.0.0.1:5000", "secret", True)]
     assert (view.state, view.can_stop, view.busy, view.stage) == (LocalState.RUNNING, True, False, "")
     assert "secret" not in repr(view)
     assert panel.local.wanted

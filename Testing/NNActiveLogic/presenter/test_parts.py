@@ -134,6 +134,14 @@ def case(name="c", quality=None, shape=(20, 30, 40)):
     return Case(name, f"patient {name}", shape, (1, 1, 1), (0, 0, 0), (1,) * 9, 0, 0, quality, None)
 
 
+def test_a_box_that_was_placed_for_a_structure_says_so_in_the_table():
+    table = rows(
+        [patch("a", group="organ"), patch("b", group="uniform", origin="start", rank=2)], [case()], []
+    )
+    assert [row.class_name for row in table] == ["organ", ""]
+    assert rows([patch(group="class-2", class_name="lesion")], [case()], [])[0].class_name == "lesion"
+
+
 def test_the_start_says_what_is_missing():
     first = start_budget(project(), [], {}, trained=False)
     assert first.sentence == "For the start, organ needs 2 more boxes and lesion needs 2 more boxes."

@@ -175,3 +175,28 @@ def _unreachable():
     from NNActiveLogic.client.errors import Unreachable
 
     return Unreachable("The server does not answer.", "Try again.")
+
+
+def test_consent_is_for_the_server_in_use_whatever_is_typed_meanwhile(ann, server):
+    connection = ann.presenter.connection
+    connection.agree(False)
+    ann.settings.set("consent/http://127.0.0.1:1", "yes")
+    report = connection.report
+    connection.connect("http://127.0.0.1:1", "some-token")
+    ann.settle(lambda: connection.report is not report)
+    assert connection.client.transport.address.url == server.url
+    assert not connection.consent
+    assert server.url in connection.question
+    assert (connection.name, connection.view().can_annotate) == ("ann", True)
+
+
+def test_images_stay_on_this_computer_only_with_a_server_of_the_panels_own(ann, server):
+    connection = ann.presenter.connection
+    connection.agree(False)
+    assert ann.opened.uploads.add([]).ask, "127.0.0.1 may be the near end of a tunnel"
+    connection.connect(server.url, ann.token, own=True)
+    ann.settle(lambda: connection.online)
+    assert connection.consent
+    connection.connect(server.url, ann.token)
+    ann.settle(lambda: connection.online)
+    assert not connection.consent

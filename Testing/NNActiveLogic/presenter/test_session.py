@@ -246,3 +246,29 @@ def test_memory_for_what_comes_next_is_bounded(hire, server, clinic):
 @pytest.mark.parametrize("action", ["accept", "confirm", "empty"])
 def test_nothing_is_answered_when_nothing_is_open(ann, action):
     assert not getattr(ann.session, action)().ok
+
+
+def test_a_drawing_outlives_a_new_token_and_a_closed_project(ann, clinic):
+    patch = ann.next()
+    ann.scene.draw(2, np.s_[:2])
+    drawn = ann.scene.labels.copy()
+    ann.connect()  # as somebody does whose token was refused
+    ann.settle(lambda: ann.presenter.opened is not None)
+    assert ann.session.view().drafts == {patch}
+    ann.presenter.close_project()
+    ann.open(clinic.project)
+    assert ann.session.jump(patch).ok
+    ann.settle(lambda: ann.here == patch)
+    assert np.array_equal(ann.scene.labels, drawn)
+    ann.draw_and_accept()
+    assert not ann.session.view().drafts
+
+
+def test_an_answer_that_is_being_kept_while_the_project_closes_leaves_no_draft(ann, clinic):
+    ann.next()
+    ann.scene.draw(2)
+    assert ann.session.accept().ok
+    ann.presenter.close_project()
+    ann.open(clinic.project)
+    ann.settle(lambda: not ann.opened.sending.entries)
+    assert not ann.session.view().drafts

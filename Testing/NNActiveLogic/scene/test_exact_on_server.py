@@ -47,6 +47,7 @@ class Somebody:
         )
         self.presenter.connection.connect(server.url, server.tokens["ann"])
         self.settle(lambda: self.presenter.connection.online)
+        self.presenter.connection.agree()
 
     def settle(self, condition, seconds=20.0):
         ends = time.monotonic() + seconds

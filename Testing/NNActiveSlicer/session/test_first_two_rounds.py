@@ -26,7 +26,8 @@ def test_from_an_empty_server_to_the_second_batch(live, sit_down, scans, exact, 
     labels, ignore = exact(ann, 0, told)
     assert sum((label != ignore).any() for label in labels.values()) >= 3
     second_round(ann, steps)
-    progress(ann, steps, tmp_path)
+    progress(ann)
+    export(ann, steps, tmp_path, labels)
     ann.all_sent()
     exact(ann, 1)
     assert not ann.opened.sending.entries
@@ -132,8 +133,8 @@ def second_round(ann, steps):
     assert len(ann.rows(0)) == sum(row.is_open for row in ann.opened.rows())
 
 
-def progress(ann, steps, folder):
-    """Curve, weak cases, a prediction; and what is exported is what was answered."""
+def progress(ann):
+    """Curve, weak cases, a prediction; the open box is as it was afterwards."""
     from NNActiveLogic.scene import nodes
 
     ui = ann.ui("progress")
@@ -152,3 +153,19 @@ def progress(ann, steps, folder):
     ann.press("centre")
     assert ann.patch.id == here
     assert np.array_equal(ann.adapter.read().labels, drawn)
+
+
+def export(ann, steps, folder, labels):
+    """Model and labels in a folder; the labels are those that the model learned from."""
+    from nnactive_server.dataset import read_label
+
+    ui = ann.ui("progress")
+    ann.host.answers.expect("Folder for the model", str(folder))
+    steps.click(ui.exportButton)
+    ann.until(lambda: ui.exportLabel.text.startswith("The model and the labels are in "), what="the export")
+    (saved,) = folder.glob("*_cycle-000")
+    assert (saved / "model").is_dir()
+    names = {case.id: case.name for case in ann.cases}
+    for case, label in labels.items():
+        (path,) = (saved / "labels").rglob(f"{names[case]}.*")
+        np.testing.assert_array_equal(read_label(path).array, label)

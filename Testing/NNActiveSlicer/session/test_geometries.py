@@ -53,6 +53,7 @@ def ann(sit_down, live, volumes, steps):
     from testkit.known_scans import Scans
 
     clinician = sit_down(Scans("Geometries", "MR", CLASSES, ()))
+    clinician.agree()
     steps.click(clinician.panel.sections["project"].images.ui.allButton)
     clinician._arrived(len(volumes))
     rng = np.random.default_rng(7)

@@ -82,7 +82,7 @@ def test_a_small_pool_shrinks_the_query_and_says_so(build: Build) -> None:
     found = suggest(build([{1: (20, 20, 20), 2: (19, 19, 19)}] * 2))
     assert found.patch_size == (20, 20, 20)
     assert found.query_size == 1  # room for 16, half of it over 5 cycles
-    assert any("pool is small" in text for text in found.warnings)
+    assert any("few images" in text for text in found.warnings)
     assert any("fewer than 14 a class" in text for text in found.warnings)
     assert "room for about 16" in found.reasons["query_size"]
 
@@ -93,7 +93,7 @@ def test_without_labels_rough_boxes_decide(build: Build) -> None:
         suggest(data)
     found = suggest(data, boxes={"tumour": [(9, 5, 5), (12, 7, 7), (30, 6, 9)]})
     assert found.patch_size == (4, 6, 7)
-    assert any("no size is known for liver" in text for text in found.warnings)
+    assert any("No size is known for liver" in text for text in found.warnings)
 
 
 def test_partly_annotated_cases_tell_no_sizes(build: Build) -> None:

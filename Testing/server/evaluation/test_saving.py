@@ -113,6 +113,12 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert np.mean(inside) >= 0.85
 
 
+def test_no_curve_rises_beyond_a_dice_of_one() -> None:
+    found = next_gain(BUDGETS, [0.80, 0.85, 0.90, 0.95, 0.985], 20)
+    assert 0 < found.high <= 0.016
+    assert found.ceiling <= 1
+
+
 def test_the_unit_of_the_budget_does_not_matter() -> None:
     dice = [0.5, 0.62, 0.68, 0.71, 0.735]
     boxes, hundreds = next_gain(BUDGETS, dice, 20), next_gain(BUDGETS * 100, dice, 2000)

@@ -101,7 +101,7 @@ def test_settings_are_suggested_from_grids_and_rough_boxes() -> None:
     assert found["patch_mm"] == [12, 12, 8]
     assert found["cycles"] == 5
     assert set(found["reasons"]) == {"patch_size", "query_size", "cycles"}
-    assert any("no size is known for tumour" in words for words in found["warnings"])
+    assert any("No size is known for tumour" in words for words in found["warnings"])
 
 
 def test_variable_classes_get_more_patches_and_the_class_of_interest_sets_the_patch() -> None:

@@ -40,6 +40,7 @@ POINTS = [
     ("half the pool", "cycle_000/candidates/*.json", 3, "after"),
     ("shortages", "cycle_001/shortages.json", 1, "after"),
     ("queries", "cycle_000/queries.json", 1, "after"),
+    ("pool judged", "cycle_000/triage.json", 1, "before"),
     ("views", "cycle_001/views/*.npz", 2, "after"),
     ("half answered", "labelsTr/*.nii.gz", 6, "after"),
     ("answered", "loop_001.json", 1, "before"),

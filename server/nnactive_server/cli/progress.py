@@ -13,6 +13,8 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextC
 
 from nnactive_server.core.monitor import Monitor
 
+ESTIMATE_SECONDS = 1800.0
+"""The time left is told by the steps of the last half hour: a study's steps are trainings of minutes."""
 LINE_SECONDS = 10.0
 """Plain lines of one stage are at least this far apart."""
 
@@ -47,6 +49,7 @@ class TerminalMonitor(ShownMonitor):
             TextColumn("[dim]{task.fields[detail]}"),
             console=console,
             transient=True,
+            speed_estimate_period=ESTIMATE_SECONDS,
             redirect_stdout=False,
         )
         self._stage = ""

@@ -53,10 +53,10 @@ def run(
 
         study = StudyRun(read_plan(config), out or OUT / config.stem, workers)
         forecast = study.forecast()
-        shown.monitor.say(forecast.words)
         if dry:
             shown.result(forecast.to_json(), forecast.words)
             return
+        typer.echo(forecast.words, err=True)
         done = study.run(shown.monitor)
         table = Table(title=f"{done.name}: {len(done.units)} experiments")
         for column in ("experiment", "state", "Dice", "time"):

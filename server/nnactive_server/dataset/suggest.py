@@ -117,7 +117,7 @@ def suggest_for(
             "patch_size": patch_reason,
             "query_size": query_reason,
             "cycles": (
-                f"{CYCLES} trainings, the start among them: fewer lose the advantage over random patches, "
+                f"{CYCLES} trainings, the start among them: fewer lose the advantage over random boxes, "
                 "more are safe."
             ),
         },
@@ -191,13 +191,13 @@ def _size_warnings(sizes: Mapping[str, Float3], labels: LabelSet, interest: Coll
     warnings = []
     unmeasured = [name for name in (interest or labels.classes) if name not in sizes]
     if unmeasured:
-        warnings.append(f"no size is known for {', '.join(unmeasured)}; the patch size leaves them out.")
+        warnings.append(f"No size is known for {', '.join(unmeasured)}; the size leaves them out.")
     volumes = {name: float(np.prod(size)) for name, size in sizes.items() if not interest or name in interest}
     if volumes and max(volumes.values()) > _VERY_DIFFERENT * min(volumes.values()):
         large, small = max(volumes, key=volumes.__getitem__), min(volumes, key=volumes.__getitem__)
         warnings.append(
-            f"class sizes differ a lot: {large} is {_mm(sizes[large])}, {small} only {_mm(sizes[small])}; "
-            "if one of them matters most, name it as the class of interest."
+            f"Sizes differ a lot: {large} is {_mm(sizes[large])}, {small} only {_mm(sizes[small])}; "
+            "if one of them matters most, say so (class of interest)."
         )
     return warnings
 
@@ -224,24 +224,24 @@ def _query_size(
     many = len(set(variable))
     few = len(labels.classes) - many
     guideline = HOMOGENEOUS * few + VARIABLE * many
-    reason = (
-        f"{HOMOGENEOUS} for each of {few} homogeneous classes, {VARIABLE} for each of {many} variable ones"
-    )
+    parts = [f"{HOMOGENEOUS} boxes a round for each structure that looks alike in every patient ({few})"]
+    parts += [f"{VARIABLE} for each that varies ({many})"] if many else []
+    reason = ", ".join(parts)
     fitted = np.minimum(np.array(patch), shapes)
     room = int((shapes // fitted).prod(axis=1).sum())
     limit = max(1, int(room * _LARGEST_SHARE) // CYCLES)
     query = min(guideline, limit)
     warnings = []
     if query < guideline:
-        reason += f" would be {guideline}, but the images have room for about {room} separate patches in all"
+        reason += f" would be {guideline}, but the images have room for about {room} separate boxes in all"
         warnings.append(
-            f"the pool is small: {CYCLES} cycles of {guideline} patches would annotate most of it; {query} a "
-            "cycle leave half of it to choose from. More images help more than more patches."
+            f"There are few images: {CYCLES} rounds of {guideline} boxes would annotate most of them; "
+            f"{query} a round leave half to choose from. More images help more than more boxes."
         )
     if query * CYCLES < FEWEST * len(labels.classes):
         warnings.append(
-            f"{query * CYCLES} patches in all are fewer than {FEWEST} a class: random-fg-66 may do better "
-            "here than clasp-pe."
+            f"{query * CYCLES} boxes in all are fewer than {FEWEST} a class: boxes at random, two thirds of "
+            "them on structures, may do better (strategy random-fg-66 instead of clasp-pe)."
         )
     return query, f"{reason}.", warnings
 

@@ -38,6 +38,7 @@ _SPOTS = (
     (0.5, 0.02, "center", "bottom"),
 )
 """Where the four direction letters stand: x, y (shares of the picture), alignment."""
+_LETTERS_PER_INCH = 11
 _FADE_IN = 0.25
 """Share of the heat scale over which the overlay turns from clear to dense."""
 
@@ -305,7 +306,9 @@ def legend_below(figure: Figure, axes: Axes) -> None:
     """Below the axes, where it hides no curve; nothing when there is nothing to tell apart."""
     handles, names = axes.get_legend_handles_labels()
     if len(names) > 1:
-        figure.legend(handles, names, loc="outside lower center", ncols=min(len(names), 5), frameon=False)
+        room = int(figure.get_figwidth() * _LETTERS_PER_INCH / (max(map(len, names)) + 6))
+        columns = max(1, min(len(names), 5, room))
+        figure.legend(handles, names, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def plain_text(text: str) -> str:

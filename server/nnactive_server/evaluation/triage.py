@@ -4,7 +4,7 @@ Cases are accepted in the order of confidence, the surest first; coverage is the
 of a case is 1 - Dice. At coverage k/n, with r_1..r_n the risks in that order,
 
     selective risk       (r_1 + ... + r_k) / k     of an accepted case
-    generalised risk     (r_1 + ... + r_k) / n     that a case is accepted and wrong: selective risk x coverage
+    generalised risk     (r_1 + ... + r_k) / n     accepted and wrong: selective risk x coverage
 
     AURC     mean of the selective risk over the coverages 1/n .. 1 (Geifman & El-Yaniv 2017)
     AUGRC    area under the generalised risk over coverage, from (0, 0), trapezoids (Traub et al. 2024); for

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import shutil
 from collections.abc import Iterable
@@ -19,7 +20,7 @@ _VIEW = 40_000
 _WEIGHT = 16
 """Bytes of a parameter: float32 for its value, its running mean and two moments of the optimiser."""
 _STAGES, _CONVS, _FEATURES, _MOST_FEATURES = 6, 27, 32, 320
-"""nnU-Net's largest plans for 3D: stages, weights of a 3x3x3 kernel, channels of the first and the last stage."""
+"""nnU-Net's largest plans for 3D: stages, weights of a 3x3x3 kernel, channels at first and at last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def parameters(profile: Profile) -> int:
     total = 0
     for below, width in zip([1, *widths], widths, strict=False):
         total += _CONVS * width * (below + (profile.encoder_convs - 1) * width)
-    for width, below in zip(widths, widths[1:], strict=False):
+    for width, below in itertools.pairwise(widths):
         total += _CONVS * width * (2 * width + (profile.decoder_convs - 1) * width) + 8 * width * below
     return total
 

@@ -34,7 +34,7 @@ from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.query import get_strategy
 from nnactive_server.segmentation import get_profile
-from nnactive_server.study.simulate import TEST_FRACTION
+from nnactive_server.study.settings import TEST_FRACTION
 from nnactive_server.study.units import Choice, Unit
 from nnactive_server.study.yaml_lines import Entry, read_yaml
 
@@ -256,7 +256,9 @@ def _named(entry: Entry) -> list[tuple[str, Entry]]:
 def _require_name(entry: Entry, name: str) -> None:
     """It names a folder."""
     if not _NAME.fullmatch(name):
-        raise entry.error(f"'{name}' names a folder: letters, digits, '.', '_' and '-', one of the first two ahead")
+        raise entry.error(
+            f"'{name}' names a folder: letters, digits, '.', '_' and '-', one of the first two ahead"
+        )
 
 
 def _different(entry: Entry, values: list[T]) -> list[T]:

@@ -6,9 +6,8 @@ What is done is skipped, so the same call goes on with a study that was stopped 
 from __future__ import annotations
 
 import itertools
+import os
 import platform
-import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -24,17 +23,15 @@ from nnactive_server.dataset.raw import DESCRIPTION
 from nnactive_server.jobs.processes import Child, module_command
 from nnactive_server.jobs.slots import Slot, detect_slots
 from nnactive_server.loop import claim, project_lock
-from nnactive_server.study.disk import dataset_size, free_bytes, in_words, left_bytes, peak_bytes
+from nnactive_server.study.disk import Size, dataset_size, free_bytes, in_words, left_bytes, peak_bytes
 from nnactive_server.study.phantom import make_phantoms
 from nnactive_server.study.plan import KEEP, Data, Plan
 from nnactive_server.study.summary import versions
 from nnactive_server.study.truth import Clinician
 from nnactive_server.study.units import DONE, FAILED, Unit, UnitFolder
+from nnactive_server.study.workers import Workers
 
 PLAN = "study.json"
-POLL_SECONDS = 0.2
-_LEAVE_SECONDS = 60.0
-"""A process that was asked to stop and does not is ended after this time; what it had finished is on disk."""
 _UNIT_PROCESS = "nnactive_server.study.unit_process"
 
 
@@ -65,10 +62,11 @@ class Forecast:
     @property
     def words(self) -> str:
         """The same for people."""
+        peak, left, free = map(in_words, (self.peak_bytes, self.left_bytes, self.free_bytes))
         return (
             f"{self.experiments} experiments, {self.done} of them done; {self.trainings} trainings to go, "
-            f"{self.workers} at a time. Disk: at most about {in_words(self.peak_bytes)} more while it runs, of "
-            f"which {in_words(self.left_bytes)} stay; {in_words(self.free_bytes)} are free in {self.folder}"
+            f"{self.workers} at a time. Disk: at most about {peak} more while it runs, of which {left} stay; "
+            f"{free} are free in {self.folder}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -140,6 +138,7 @@ class StudyRun:
         slots = detect_slots()
         self._workers = workers or plan.workers or len(slots)
         self._slots = tuple(itertools.islice(itertools.cycle(slots), self._workers))
+        self._sizes: dict[str, Size] = {}
         self._sources = {data.name: data.path or self._folder / "data" / data.name for data in plan.data}
 
     def forecast(self) -> Forecast:
@@ -175,7 +174,7 @@ class StudyRun:
 
         Raises:
             DatasetError: a data set cannot be read, or lacks labels.
-            LoopError: the folder holds experiments with other settings or is in use, or the disk is too small.
+            LoopError: the folder holds experiments with other settings, is in use, or too small.
             Cancelled: asked to stop; the same call goes on.
         """
         monitor = monitor or Monitor()
@@ -190,7 +189,7 @@ class StudyRun:
             todo = self._todo()
             for unit in todo:
                 claim(self._at(unit).unit, unit.to_json())
-            _Workers(self, todo, monitor).work()
+            Workers(self._workers, self._start, self._at, todo, monitor).work()
         return self.result()
 
     def result(self) -> StudyResult:
@@ -203,12 +202,8 @@ class StudyRun:
             )
         return StudyResult(self._plan.name, self._folder, tuple(found))
 
-    def start(self, unit: Unit, worker: int) -> Child:
-        """Begin an experiment in a process of its own.
-
-        Raises:
-            LoopError: the process cannot be started, or the disk has no room for it.
-        """
+    def _start(self, unit: Unit, worker: int) -> Child:
+        """Begin an experiment in a process of its own."""
         folder, slot = self._at(unit), self._slots[worker]
         cores = self._cores(worker, slot)
         extra = dict(slot.environment) | ({"OMP_NUM_THREADS": str(len(cores))} if cores else {})
@@ -218,21 +213,13 @@ class StudyRun:
                 f"{self._folder}: {in_words(free)} are free, and {unit.name} needs about {in_words(needed)}; "
                 "free some, then run the same command again"
             )
+        folder.state.unlink(missing_ok=True)  # of a failure before
         words = (self._folder, unit.name, self._sources[unit.dataset], KEEP[self._plan.keep_all])
         listed = ",".join(map(str, cores)) or "-"
         try:
             return Child((*self._command, *map(str, words), listed), self._folder, extra, folder.log)
         except OSError as problem:
             raise LoopError(f"{unit.name}: its process cannot be started ({problem})") from problem
-
-    def folder_of(self, unit: Unit) -> UnitFolder:
-        """The files of a unit."""
-        return self._at(unit)
-
-    @property
-    def workers(self) -> int:
-        """Experiments at the same time."""
-        return self._workers
 
     def _at(self, unit: Unit) -> UnitFolder:
         return UnitFolder(self._folder, unit.name)
@@ -242,17 +229,18 @@ class StudyRun:
 
     def _cores(self, worker: int, slot: Slot) -> list[int]:
         """Processors of a worker: all when it is alone or on a GPU, else a share of its own."""
-        count = available_cores()
-        if self._workers == 1 or slot.environment:
+        if self._workers == 1 or slot.environment or not hasattr(os, "sched_getaffinity"):
             return []
-        if not hasattr(sys.modules["os"], "sched_getaffinity"):
-            return []
-        return list(range(count))[worker :: self._workers] or [worker % count]
+        cores = sorted(os.sched_getaffinity(0))
+        return cores[worker :: self._workers] or [cores[worker % len(cores)]]
 
     def _prepare(self) -> None:
         """Make phantoms, and find out now what would stop an experiment in an hour."""
         for data in self._plan.data:
-            Clinician(self._open(data))
+            if data.name not in self._sizes:
+                source = self._open(data)
+                Clinician(source)
+                self._sizes[data.name] = dataset_size(source)
         for unit in self._plan.units:
             if self._at(unit).unit.exists():
                 claim(self._at(unit).unit, unit.to_json())
@@ -264,11 +252,7 @@ class StudyRun:
         return RawDataset.open(source)
 
     def _peaks(self, units: Sequence[Unit]) -> dict[str, int]:
-        if not units:
-            return {}
-        names = {unit.dataset for unit in units}
-        sizes = {name: dataset_size(RawDataset.open(self._sources[name])) for name in names}
-        return {unit.name: peak_bytes(unit, sizes[unit.dataset], self._plan.keep_all) for unit in units}
+        return {u.name: peak_bytes(u, self._sizes[u.dataset], self._plan.keep_all) for u in units}
 
     def _describe(self) -> None:
         """study.json; the day it began stays."""
@@ -286,84 +270,3 @@ class StudyRun:
                 "versions": versions(),
             },
         )
-
-
-class _Workers:
-    """The processes of a study while they run.
-
-    Args:
-        study: starts them.
-        todo: units that are left.
-        monitor: progress and cancel.
-    """
-
-    def __init__(self, study: StudyRun, todo: Sequence[Unit], monitor: Monitor) -> None:
-        self._study, self._todo, self._monitor = study, list(todo), monitor
-        self._running: dict[int, tuple[Unit, Child]] = {}
-        folders = [study.folder_of(unit) for unit in todo]
-        self._before = {folder.name: folder.cycles_done() for folder in folders}
-        self._total = sum(unit.cycles for unit in todo) - sum(self._before.values())
-        self._ended = 0
-
-    def work(self) -> None:
-        """Until all are done or somebody asks to stop."""
-        try:
-            while self._todo or self._running:
-                self._monitor.check()
-                self._fill()
-                self._collect()
-                self._tell()
-                time.sleep(POLL_SECONDS if self._running else 0)
-        finally:
-            self._leave()
-
-    def _fill(self) -> None:
-        for worker in range(self._study.workers):
-            if self._todo and worker not in self._running:
-                unit = self._todo.pop(0)
-                self._running[worker] = (unit, self._study.start(unit, worker))
-
-    def _collect(self) -> None:
-        for worker, (unit, child) in list(self._running.items()):
-            code = child.ended()
-            if code is not None:
-                del self._running[worker]
-                self._close(unit, code)
-
-    def _close(self, unit: Unit, code: int) -> None:
-        folder = self._study.folder_of(unit)
-        state = folder.read_state()
-        self._ended += unit.cycles - self._before[unit.name]
-        if state["state"] != DONE and (code < 0 or state["state"] != FAILED):
-            error = f"its process ended with exit code {code}; see {folder.log}"
-            write_json(folder.state, state | {"state": FAILED, "error": error})
-
-    def _tell(self) -> None:
-        at_work = [(unit, self._study.folder_of(unit)) for unit, _ in self._running.values()]
-        done = self._ended + sum(f.cycles_done() - self._before[unit.name] for unit, f in at_work)
-        words = "; ".join(_stage(folder) for _, folder in at_work)
-        self._monitor.report("trainings", done, self._total, words)
-
-    def _leave(self) -> None:
-        """Let the processes stop in good order; end those that do not."""
-        children = [child for _, child in self._running.values()]
-        for child in children:
-            child.terminate()
-        until = time.monotonic() + _LEAVE_SECONDS
-        while any(child.ended() is None for child in children):
-            if time.monotonic() > until:
-                for child in children:
-                    child.kill()
-            time.sleep(POLL_SECONDS)
-
-
-def _stage(folder: UnitFolder) -> str:
-    """Where an experiment stands, in a few words."""
-    name = folder.name.partition("/")[2]
-    if not folder.progress.exists():
-        return name
-    try:
-        told = read_json(folder.progress, LoopError)
-    except LoopError:  # removed a moment ago
-        return name
-    return f"{name}: {told['stage']} {told['done']} of {told['total']}"

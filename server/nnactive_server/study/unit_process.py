@@ -1,8 +1,8 @@
 """The process of one experiment: `python -m nnactive_server.study.unit_process STUDY NAME SOURCE KEEP CORES`.
 
-STUDY is the study's folder and NAME the unit's in it, SOURCE the data set, KEEP `all` or `results`, CORES the
-processors to use, as `0,2`, or `-` for all of them. SIGTERM, or the death of the process that started it, asks
-it to stop at its next check.
+STUDY is the study's folder and NAME the unit's in it, SOURCE the data set, KEEP `all` or `results`, CORES
+the processors to use, as `0,2`, or `-` for all of them. SIGTERM, or the death of the process that started it,
+asks it to stop at its next check.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The experiments of a study: what each is, and where it lies.
 
-    DIR/runs/<dataset>/<regime>/<profile>/<strategy>/seed-<n>/   a run of `simulate`
-    DIR/full/<dataset>/<profile>/seed-<n>/                       the same trained on all labels
-    DIR/units/<the same>/                                        unit.json, state.json, progress.json, log.txt
+DIR/runs/<dataset>/<regime>/<profile>/<strategy>/seed-<n>/   a run of `simulate`
+DIR/full/<dataset>/<profile>/seed-<n>/                       the same trained on all labels
+DIR/units/<the same>/                                        unit.json, state.json, progress.json, log.txt
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nnactive_server.core.patch import Index3, index3
 from nnactive_server.dataset.raw import IMAGES, LABELS
 from nnactive_server.loop import WORK, CycleFolder
 from nnactive_server.segmentation import Profile, get_profile
-from nnactive_server.study.simulate import Settings
+from nnactive_server.study.settings import Settings
 from nnactive_server.study.summary import SUMMARY
 
 RUNS, FULL, UNITS = "runs", "full", "units"

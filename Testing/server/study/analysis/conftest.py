@@ -15,6 +15,20 @@ from testkit.study_folder import add_full, add_run
 
 SEEDS = (1, 2, 3, 4)
 TOPS = {"random": 0.80, "random-fg-66": 0.85, "power-pe": 0.86, "clasp-pe": 0.89}
+PLAN = {
+    "datasets": ["/data/of/somebody/Organs"],
+    "units": [
+        {
+            "dataset": "Organs",
+            "regime": regime,
+            "profile": {"label": "fast-cpu"},
+            "strategy": {"label": "clasp-pe"},
+            "seed": seed,
+        }
+        for regime, seed in (("low", 1), ("low", 5), ("", 7))
+    ],
+}
+"""As `study run` writes it: one experiment that is done, one that is not begun, one on all labels."""
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "runs/Organs/low/fast-cpu/badge/seed-1").mkdir(parents=True)
     add_full(root, 0.90, seed=1)
     add_full(root, 0.92, seed=2)
-    write_json(root / "study.json", {"strategies": list(TOPS), "datasets": ["/data/of/somebody/Organs"]})
+    write_json(root / "study.json", PLAN)
     return root
 
 

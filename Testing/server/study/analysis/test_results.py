@@ -48,6 +48,7 @@ def test_what_is_unfinished_is_named_and_left_out(results: StudyResults) -> None
     assert results.left_out == (
         "Organs, low, fast-cpu, badge, seed 1: no results yet",
         "Organs, low, fast-cpu, bald, seed 1: 2 of 5 cycles are done",
+        "Organs, low, fast-cpu, clasp-pe, seed 5: not begun",
     )
 
 

@@ -78,7 +78,7 @@ def _of_setting(analysis: Analysis, setting: Setting) -> list[Picture]:
     if any(entry.classes for entry in scores):
         caption = "Final Dice of each structure. Whiskers: one standard deviation over seeds."
         found.append(
-            Picture(f"classes_{place}", figures.class_bars(scores, setting), f"{setting}: {caption}")
+            Picture(f"classes_{place}", figures.class_bars(results, setting, scores), f"{setting}: {caption}")
         )
     return found
 

@@ -48,7 +48,8 @@ def learning_curves(results: StudyResults, setting: Setting) -> Figure:
     figure = Figure(figsize=(9.0, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     seen: list[float] = []
-    for number, strategy in enumerate(results.strategies(setting)):
+    for strategy in results.strategies(setting):
+        number = _number(results, strategy)
         dice = results.curves(setting, strategy, "dice")
         for axes, column in ((left, "patches"), (right, "foreground_fraction")):
             x = results.curves(setting, strategy, column).mean(axis=0)
@@ -69,14 +70,14 @@ def learning_curves(results: StudyResults, setting: Setting) -> Figure:
 
 def efficiency_fits(results: StudyResults, setting: Setting, scores: Sequence[Score]) -> Figure:
     """Every seed and cycle, and the curve whose rate is FG-Eff, where the rate can be told."""
-    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.8), layout="constrained")
     axes = figure.subplots()
     full = results.full_dice(setting)
     seen = [full]
-    for number, entry in enumerate(s for s in scores if s.setting == setting):
+    for entry in (s for s in scores if s.setting == setting):
         share = results.curves(setting, entry.strategy, "foreground_fraction")
         dice = results.curves(setting, entry.strategy, "dice")
-        style = curve_style(number)
+        style = curve_style(_number(results, entry.strategy))
         axes.scatter(
             share, dice, s=16, color=style["color"], marker=style["marker"], alpha=0.55, linewidths=0
         )
@@ -95,8 +96,7 @@ def efficiency_fits(results: StudyResults, setting: Setting, scores: Sequence[Sc
     share_axis(axes, _shares(results, setting))
     axes.set_ylabel("Mean Dice")
     axes.set_title(plain_text(f"FG-Eff, {setting}"), fontsize=11)
-    handles, names = axes.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    legend_below(figure, axes)
     return figure
 
 
@@ -146,22 +146,23 @@ def rank_plot(found: Sequence[Ranking]) -> Figure:
     return figure
 
 
-def class_bars(scores: Sequence[Score], setting: Setting) -> Figure:
+def class_bars(results: StudyResults, setting: Setting, scores: Sequence[Score]) -> Figure:
     """Final Dice of each class by strategy: means over seeds, whiskers one standard deviation."""
     own = [entry for entry in scores if entry.setting == setting]
     names = list(dict.fromkeys(name for entry in own for name in entry.classes))
     if not names:
         raise NNActiveError(f"class bars: {setting} has no Dice of single classes")
-    figure = Figure(figsize=(max(6.0, 1.6 + 0.2 * len(names) * (len(own) + 1)), 4.0), layout="constrained")
+    figure = Figure(figsize=(max(9.0, 1.6 + 0.2 * len(names) * (len(own) + 1)), 4.0), layout="constrained")
     axes = figure.subplots()
     width, seen = 0.84 / len(own), []
-    for number, entry in enumerate(own):
+    for place, entry in enumerate(own):
+        number = _number(results, entry.strategy)
         values = [entry.classes.get(name, np.array([math.nan])) for name in names]
         means = np.array([_nan_mean(v) for v in values])
         spreads = np.array(
             [v[np.isfinite(v)].std(ddof=1) if np.isfinite(v).sum() > 1 else 0.0 for v in values]
         )
-        at = np.arange(len(names)) + (number - (len(own) - 1) / 2) * width
+        at = np.arange(len(names)) + (place - (len(own) - 1) / 2) * width
         axes.bar(
             at, means, width * 0.92, yerr=spreads, label=plain_text(entry.strategy), ecolor="0.25",
             color=COLOURS[number % len(COLOURS)], hatch=HATCHES[number // len(COLOURS) % len(HATCHES)],
@@ -178,6 +179,11 @@ def class_bars(scores: Sequence[Score], setting: Setting) -> Figure:
     axes.set_title(plain_text(str(setting)), fontsize=11)
     legend_below(figure, axes)
     return figure
+
+
+def _number(results: StudyResults, strategy: str) -> int:
+    """A strategy looks the same in every figure of a study."""
+    return results.strategies().index(strategy)
 
 
 def _shares(results: StudyResults, setting: Setting) -> list[float]:

@@ -31,7 +31,7 @@ def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, 
         _lead(analysis),
         _section("Learning curves", shown.of("curves_")),
         _section("AUBC and Final Dice", _tables(tables, "scores", "means")),
-        _section("Who beats whom", shown.of("ppm"), _tables(tables, "ppm", "ppm_holm")),
+        _section("Who beats whom", shown.of("ppm")),
         _section("Ranks", shown.of("ranks"), _tables(tables, "ranks", "kendall")),
         _section(
             "Annotation efficiency", shown.of("fg_efficiency_"), _tables(tables, "fg_efficiency", "targets")
@@ -150,6 +150,8 @@ def _plain(value: Any) -> str:
     """A setting for people; nested ones as "name value, name value"."""
     if isinstance(value, Mapping):
         return ", ".join(f"{str(k).replace('_', ' ')} {_plain(v)}" for k, v in value.items()) or "–"
+    if isinstance(value, list) and value and isinstance(value[0], Mapping):
+        return f"{len(value)}, see study.json"
     if isinstance(value, list | tuple):
         return ", ".join(_plain(v) for v in value) or "–"
     if isinstance(value, bool):

@@ -184,16 +184,27 @@ def read_study(folder: Path) -> StudyResults:
     units = [unit for path in sorted(root.glob("*/*/*/*/seed-*")) if (unit := _unit(path, left_out))]
     units.sort(key=lambda unit: (unit.setting, unit.strategy, unit.seed))
     _same_length(units)
-    plan = folder / PLAN
+    plan = public(_document(folder / PLAN)) if (folder / PLAN).exists() else {}
+    left_out += _not_begun(root, plan)
     first = _document(units[0].folder / SUMMARY) if units else {}
     return StudyResults(
-        name=folder.resolve().name,
+        name=str(plan.get("name") or folder.resolve().name),
         units=tuple(units),
         full=_full(folder / FULL, left_out),
         left_out=tuple(left_out),
-        plan=public(_document(plan)) if plan.exists() else {},
+        plan=plan,
         versions={str(k): str(v) for k, v in first.get("versions", {}).items()},
     )
+
+
+def _not_begun(root: Path, plan: Mapping[str, Any]) -> list[str]:
+    """Planned experiments without a folder; those on all labels have no regime."""
+    found = []
+    for unit in plan.get("units") or []:
+        where = [unit["dataset"], unit["regime"], unit["profile"]["label"], unit["strategy"]["label"]]
+        if unit["regime"] and not root.joinpath(*where, f"seed-{unit['seed']}").is_dir():
+            found.append(f"{', '.join(where)}, seed {unit['seed']}: not begun")
+    return found
 
 
 def _unit(path: Path, left_out: list[str]) -> Unit | None:
