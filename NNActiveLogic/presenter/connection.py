@@ -169,9 +169,7 @@ class Connection:
         self._settings.set(f"consent/{self._server()}", "yes" if yes else "no")
         self._changed()
 
-    def connect(
-        self, address: str, token: str, needs: Role = Role.ANNOTATOR, *, own: bool = False
-    ) -> None:
+    def connect(self, address: str, token: str, needs: Role = Role.ANNOTATOR, *, own: bool = False) -> None:
         """Check the connection layer by layer, and use it from then on when it is good.
 
         Args:

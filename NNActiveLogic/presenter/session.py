@@ -253,9 +253,7 @@ class Session:
         self.notice = ""
         self._become(State.KEEPING)
         reading = self._desk.preferences.reading
-        self._sending.put(
-            patch, decided, reading, done=lambda: self._kept(patch), failed=self._not_kept
-        )
+        self._sending.put(patch, decided, reading, done=lambda: self._kept(patch), failed=self._not_kept)
         return DONE
 
     def _kept(self, patch: Patch) -> None:

@@ -110,9 +110,9 @@ def mend_box(segmentation_node: Any, image: Any, box: Box) -> None:
     name = slicer.vtkSegmentationConverter.GetSegmentationBinaryLabelmapRepresentationName()
     labelmap = segment.GetRepresentation(name)
     size = int(np.prod(box.size))
-    if labelmap is not None and not labelmap.IsEmpty():
-        if np.count_nonzero(voxels(labelmap) == segment.GetLabelValue()) == size:
-            return
+    held = labelmap is not None and not labelmap.IsEmpty()
+    if held and np.count_nonzero(voxels(labelmap) == segment.GetLabelValue()) == size:
+        return
     whole = oriented_image(np.ones(box.size, np.uint8), Grid.of_volume(image), box)
     logic = slicer.vtkSlicerSegmentationsModuleLogic
     logic.SetBinaryLabelmapToSegment(whole, segmentation_node, identity, logic.MODE_REPLACE)

@@ -235,9 +235,7 @@ def test_files_and_folders_are_sent_and_what_fails_is_named(ann, nnactive, opene
     assert nnactive.widget.ui.messageLabel.text.startswith("The server cannot read notes.txt.")
 
 
-def test_no_image_leaves_this_computer_without_a_yes(
-    ann, nnactive, opened, project, volume, steps
-):
+def test_no_image_leaves_this_computer_without_a_yes(ann, nnactive, opened, project, volume, steps):
     import qt
 
     connection = ann.presenter.connection

@@ -62,9 +62,10 @@ def test_settings_arrive_where_they_belong(written):
 
 def test_the_reference_gets_as_many_trainings_as_a_strategy_that_goes_on_from_cycle_to_cycle(written):
     text = PLAN.replace("label: three, with: {members: 3}", "label: three, with: {warm_start: false}")
+    text = text.replace("low: 3", "low: {query_size: 3, cycles: 4}")
     units = {unit.name: unit for unit in read_plan(written(text)).units}
     warm, cold = units["full/made/smoke/seed-8"], units["full/made/three/seed-8"]
-    assert (warm.cycles, cold.cycles) == (3, 1)
+    assert (warm.cycles, cold.cycles) == (4, 1)
     assert warm.settings().all_labels
     assert cold.settings().all_labels
 
