@@ -74,8 +74,8 @@ CONNECTED = "Connected to {address} as {name} ({role})."
 LOST = "The connection to the server is lost: {what} You can go on; answers are kept here and sent later."
 TOKEN_REFUSED = "The server no longer accepts the token. Enter a new one; your answers are kept here."
 CONSENT = (
-    "The images you choose are sent to {address}. Files go as they are: a DICOM series says who the patient is."
-    " Do you agree?"
+    "The images you choose are sent to {address}. Files go as they are: a DICOM series says who the"
+    " patient is. Do you agree?"
 )
 
 # The server on this computer

@@ -15,7 +15,7 @@ from NNActiveLogic.scene.grid import Grid
 from NNActiveLogic.scene.reading import read_box, refuse_transform
 from NNActiveLogic.work import HeatSettings, PatchView, Reading, WorkError
 
-_REOPEN = "Open the patch again."
+_REOPEN = "Open the box again."
 
 
 class SceneAdapter:
@@ -170,7 +170,7 @@ class SceneAdapter:
             if values is not None and values.shape != box.size:
                 raise WorkError(
                     f"The {what} has {values.shape} voxels, the box has {box.size}.",
-                    "Open the patch again; if this stays, tell whoever runs the server.",
+                    "Open the box again; if this stays, tell whoever runs the server.",
                 )
         if view.heat is not None and Grid.of_case(view.case).offset_of(Grid.of_array(view.heat.info)) is None:
             raise WorkError(

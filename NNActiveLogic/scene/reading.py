@@ -86,7 +86,7 @@ def _masks(node: Any, grid: Grid, box: Box, names: Mapping[str, str]) -> dict[st
     if missing:
         raise WorkError(
             f"The segment of {_listed(missing)} was removed.",
-            "Undo this, or open the patch again; a class that does not occur keeps its empty segment.",
+            "Undo this, or open the box again; a class that does not occur keeps its empty segment.",
         )
     return masks
 
@@ -110,7 +110,7 @@ def _mask(segment: Any, grid: Grid, box: Box) -> np.ndarray:
     if offset is None:
         raise WorkError(
             f"The voxels of segment '{segment.GetName()}' are not those of the image.",
-            "Undo the change of the segmentation's geometry, or open the patch again.",
+            "Undo the change of the segmentation's geometry, or open the box again.",
         )
     inside, source = [], []
     for start, size, first, count in zip(box.start, box.size, offset, voxels(image).shape, strict=True):

@@ -60,7 +60,7 @@ def _made(case: Case, image: VoxelArray, focus: Box | None, role: nodes.Role) ->
     if image.values.shape != case.shape:
         raise WorkError(
             f"The image of {case.name} has {image.values.shape} voxels, {case.shape} were expected.",
-            "Open the patch again; if this stays, tell whoever runs the server.",
+            "Open the box again; if this stays, tell whoever runs the server.",
         )
     nodes.remove(role)  # before the next one takes its memory
     node = nodes.create("vtkMRMLScalarVolumeNode", case.name, role, saved=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -37,3 +38,13 @@ def test_code_uses_only_what_is_there(slicer_application, path):
     from harness.ui_check import module_problems
 
     assert module_problems(path, ui_of(path)) == []
+
+
+def test_what_others_wrote_is_never_read_as_formatted_text():
+    open_ = []
+    for file in UI_FILES:
+        for label in ElementTree.parse(file).iter("widget"):
+            given = {one.get("name"): "".join(one.itertext()).strip() for one in label.findall("property")}
+            if label.get("class") == "QLabel" and given.get("wordWrap") == "true" and not given.get("text"):
+                open_ += [(file.stem, label.get("name"))] * (given.get("textFormat") != "Qt::PlainText")
+    assert open_ == []
