@@ -75,7 +75,7 @@ class Training:
         free = not self._asked and not self.running
         waiting = self._sending.counts.waiting
         return TrainingView(
-            sentence=self.notice or _sentence(job),
+            sentence=self.notice or self._sentence(job),
             fraction=_fraction(job) if self.running else None,
             running=self.running,
             can_start=free,
@@ -112,6 +112,13 @@ class Training:
             elif event.kind == "job.succeeded" and _kind(event.payload) == CYCLE:
                 self.notice = ""
                 self._finished()
+
+    def _sentence(self, job: Job | None) -> str:
+        if job is not None and job.state == JobState.SUCCEEDED and job.cycle is not None:
+            newest = max((patch.cycle for patch in self._records.now.patches), default=0)
+            if newest <= job.cycle:
+                return words.say(words.TRAINING_DONE_FULL)
+        return _sentence(job)
 
     def _with_job(self, work: Callable[[str], Job]) -> Said:
         job = self.job

@@ -433,11 +433,12 @@ class Clinician:
         steps.click(self.ui("training").startButton)
         self.until(lambda: self.opened.training.running, what="the training")
 
-    def trained(self, seconds=300.0):
-        """Wait for its end, and for what it brings."""
+    def trained(self, seconds=300.0, boxes=True):
+        """Wait for its end, and for the boxes that it brings."""
         known = len(self.opened.records.now.patches)
         self.until(lambda: not self.opened.training.running, seconds, "the end of the training")
-        self.until(lambda: len(self.opened.records.now.patches) > known, what="new boxes")
+        if boxes:
+            self.until(lambda: len(self.opened.records.now.patches) > known, what="new boxes")
 
     def all_sent(self):
         self.until(lambda: not self.opened.sending.entries, what="every answer is sent")

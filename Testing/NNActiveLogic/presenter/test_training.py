@@ -30,6 +30,13 @@ def test_answers_on_their_way_are_sent_before_a_training_begins(clinic):
     assert posts.index("annotation") < posts.index("cycles")
 
 
+def test_a_training_that_found_no_room_for_new_boxes_says_so(trained, clinic):
+    (job,) = clinic.jobs
+    clinic.finish(job, patches=0)
+    trained.settle(lambda: not trained.opened.training.running)
+    trained.settle(lambda: trained.opened.training.view().sentence == words.TRAINING_DONE_FULL)
+
+
 def test_progress_is_told_by_events_in_words(trained, clinic):
     (job,) = clinic.jobs
     clinic.report(job, "train", 3, 12, 240.0)
