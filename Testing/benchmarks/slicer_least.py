@@ -90,7 +90,6 @@ def plain_strokes(shape: Shape, size: Shape, repeats: int) -> Iterator[float]:
     node.SetReferenceImageGeometryParameterFromVolumeNode(image)
     for name in ("class-1", "class-2"):
         node.GetSegmentation().AddEmptySegment(name, name)
-    node.CreateDefaultDisplayNodes()
     editor = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentEditorNode", "plain editor")
     editor.SetAndObserveSegmentationNode(node)
     editor.SetAndObserveSourceVolumeNode(image)

@@ -139,7 +139,7 @@ def second_round(ann: Any, take: Callable[[str], None]) -> None:
     ann.answer_all()
     ann.train()
     ann.trained(1200.0, boxes=False)
-    ann.begin()
+    ann.shown()
     ann.fold("workList", "patch", "training")
     ann.unfold("progress")
     ann.look_at_curve()
