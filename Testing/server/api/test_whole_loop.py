@@ -66,6 +66,7 @@ def test_a_cycle_needs_answers(ann, ready):
     assert early.value.code == "nothing-annotated"
 
 
+@pytest.mark.slow
 def test_from_an_empty_server_to_a_third_batch(live, ann, ben, ready, truth):
     project, labels = ready
     live.call("POST", f"/v1/projects/{project.id}/start-patches", json={"count": 3}).raise_for_status()

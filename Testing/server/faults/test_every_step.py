@@ -131,6 +131,7 @@ def test_an_answer(server, client, place):
     survive(server, ask, check, 6)
 
 
+@pytest.mark.slow
 def test_the_last_piece_of_a_file(server):
     """The upload itself is not asked for again: the piece is sent until the server has the whole file."""
 
@@ -161,6 +162,7 @@ def test_the_last_piece_of_a_file(server):
         assert list(store.blobs.temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_case(server, client, place, tmp_path):
     project, first = place
     files = [image_file(tmp_path / f"{number}.nrrd", number) for number in range(20)]

@@ -137,6 +137,7 @@ def test_experiments_with_other_settings_are_refused_before_anything_begins(whol
         StudyRun(plan, whole[0], command=REFUSED).run()
 
 
+@pytest.mark.slow
 def test_a_killed_study_goes_on_to_the_same_results(whole, written, tmp_path):
     process = subprocess.Popen([sys.executable, numpy_study.__file__, written(), tmp_path])
     trained = tmp_path / "runs/balls/low/smoke/clasp-pe/seed-1/cycle_000/training.json"
