@@ -69,6 +69,7 @@ def _change(operation):
     return min(now - then for now, then in zip(_references(), before, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 12), reason="None, True and False cannot die since Python 3.12")
 def test_no_operation_takes_references_from_none_true_and_false(operations):
     # Twice, for what earlier tests left may go meanwhile; a loss comes each time.

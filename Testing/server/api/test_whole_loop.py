@@ -143,6 +143,7 @@ def check_folder(live, project, labels, revised):
                 assert not boxes
 
 
+@pytest.mark.slow
 def test_a_second_training_at_the_same_time_is_refused_and_a_first_can_be_cancelled(ann, ready):
     project, labels = ready
     answer_all(ann, project, labels)

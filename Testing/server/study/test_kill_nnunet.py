@@ -55,6 +55,7 @@ def finish(source: Path, out: Path) -> None:
     assert process.returncode == 0, errors.decode()
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_every_stage_ends_with_the_same_patches_and_weights(source, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(source, whole)
