@@ -1,6 +1,5 @@
 """The client runs inside Slicer: it may import the standard library, numpy and requests, and nothing else."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +7,10 @@ from pathlib import Path
 import pytest
 
 import NNActiveLogic.client
+from testkit.imports import imported
 
 FILES = sorted(Path(NNActiveLogic.client.__file__).parent.rglob("*.py"))
 ALLOWED = {"numpy", "requests"} | set(sys.stdlib_module_names)
-
-
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import"
-            yield node.module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

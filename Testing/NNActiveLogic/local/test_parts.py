@@ -1,6 +1,5 @@
 """Locks, what pip is told and says, and what the room imports."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from NNActiveLogic.local.files import FileLock, Users, held, tail
 from NNActiveLogic.local.installing import Plan, _Attempt, versions
 from NNActiveLogic.local.machine import Card, Machine
 from NNActiveLogic.local.pip_output import PipOutput
+from testkit.imports import imported
 from testkit.tiny_server import make_wheel
 
 FILES = sorted(Path(NNActiveLogic.local.__file__).parent.glob("*.py"))
@@ -167,14 +167,6 @@ def test_a_checkout_is_used_where_the_module_runs_from_one(tmp_path):
     assert (copy / "nnactive_server" / "cli" / "__init__.py").is_file()
     assert tmp_path in copy.parents
     assert Sources.beside(tmp_path) == Sources()
-
-
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

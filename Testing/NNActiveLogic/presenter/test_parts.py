@@ -1,6 +1,5 @@
 """The small parts: time, memory, tables, words, shortcuts."""
 
-import ast
 import string
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from NNActiveLogic.presenter.session import Session
 from NNActiveLogic.presenter.shortcuts import SHORTCUTS, key_of
 from NNActiveLogic.presenter.uploads import server_name
 from NNActiveLogic.presenter.worklist import Filter, neighbour, rows, shown
+from testkit.imports import imported
 
 FILES = sorted(Path(NNActiveLogic.presenter.__file__).parent.glob("*.py"))
 FILES.append(Path(NNActiveLogic.presenter.__file__).parents[1] / "work.py")
@@ -271,14 +271,6 @@ def test_every_key_is_there_once_and_answers_are_methods_of_the_session():
 
 
 # Imports and sentences
-
-
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            yield node.module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -1,12 +1,12 @@
 """The scene runs inside Slicer: it imports nothing that Slicer does not bundle, no Qt, and no presenter."""
 
-import ast
 import sys
 from pathlib import Path
 
 import pytest
 
 import NNActiveLogic.scene
+from testkit.imports import imported
 
 FILES = sorted(Path(NNActiveLogic.scene.__file__).parent.rglob("*.py"))
 ALLOWED = {"numpy", "slicer", "vtk"} | set(sys.stdlib_module_names)
@@ -16,15 +16,6 @@ OURS = (
     "NNActiveLogic.client.arrays",
     "NNActiveLogic.work",
 )
-
-
-def imported(path):
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path.name}: relative import"
-            yield node.module
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
