@@ -12,6 +12,7 @@ from NNActiveLogic.client.check import Step
 from NNActiveLogic.presenter.connection import ConnectionView, State
 from NNActiveLogic.presenter.local import Local, LocalState, LocalView
 from NNActiveSlicerLib.panel import slot
+from NNActiveSlicerLib.quiet import advance
 from NNActiveSlicerLib.section import Section
 from NNActiveSlicerLib.server_here import useFolder
 
@@ -123,7 +124,7 @@ class ConnectSection(Section):
         self.ui.hereStopButton.visible = view.can_stop
         self.ui.hereProgress.visible = view.busy
         self.ui.hereProgress.maximum = 0 if view.fraction is None else 1000
-        self.ui.hereProgress.value = round(1000 * (view.fraction or 0.0))
+        advance(self.ui.hereProgress, view.fraction)
         self.ui.hereLogBox.visible = bool(view.log_file)
         self.ui.hereLogFileLabel.text = view.log_file
         self._drawLog("\n".join(view.log))

@@ -14,11 +14,9 @@ from NNActiveLogic.presenter.progress import Coverage, ProgressView, WeakCase
 from NNActiveLogic.scene import plots, results
 from NNActiveLogic.work import WorkError
 from NNActiveSlicerLib.panel import slot
-from NNActiveSlicerLib.quiet import say
+from NNActiveSlicerLib.quiet import advance, say
 from NNActiveSlicerLib.section import Section
 from NNActiveSlicerLib.table_rows import TableRows
-
-_STEPS = 1000
 
 
 class ProgressSection(Section):
@@ -35,7 +33,6 @@ class ProgressSection(Section):
         self._cases = TableRows(ui.casesTable, 0)
         for text in (_("boxes"), _("minutes")):
             ui.againstCombo.addItem(text)
-        ui.exportBar.maximum = _STEPS
         ui.curveButton.connect("toggled(bool)", self.onCurve)
         ui.againstCombo.connect("activated(int)", self.onAgainst)
         ui.casesTable.connect("cellDoubleClicked(int,int)", self.onPrediction)
@@ -161,7 +158,7 @@ class ProgressSection(Section):
         say(ui.exportLabel, view.sentence if view is not None else "")
         running = view is not None and view.running
         ui.exportBar.visible = ui.exportCancelButton.visible = running
-        ui.exportBar.value = round(_STEPS * ((view.fraction if view is not None else None) or 0.0))
+        advance(ui.exportBar, view.fraction if view is not None else None)
         ui.exportButton.enabled = view is not None and not running
 
 

@@ -17,7 +17,7 @@ from NNActiveLogic.presenter.uploads import NewCase
 from NNActiveLogic.scene import nodes, outgoing
 from NNActiveLogic.work import WorkError
 from NNActiveSlicerLib.panel import slot
-from NNActiveSlicerLib.quiet import say
+from NNActiveSlicerLib.quiet import advance, say
 from NNActiveSlicerLib.section import Section
 
 
@@ -51,7 +51,7 @@ class Images(Section):
         say(self.ui.uploadLabel, view.sentence)
         say(self.ui.failedLabel, "\n".join(view.failed))
         self.ui.uploadProgress.visible = self.ui.cancelButton.visible = view.running
-        self.ui.uploadProgress.value = round(1000 * (view.fraction or 0.0))
+        advance(self.ui.uploadProgress, view.fraction)
 
     @slot
     def onAdd(self) -> None:

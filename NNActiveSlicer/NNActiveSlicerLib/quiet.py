@@ -23,3 +23,8 @@ def say(label: Any, text: str) -> None:
     if label.text != text:
         label.text = text
     label.visible = bool(text)
+
+
+def advance(bar: Any, fraction: float | None) -> None:
+    """How far a progress bar is, from 0 to 1; None is 0. Its steps are in the .ui file."""
+    bar.value = round(bar.maximum * (fraction or 0.0))

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from NNActiveLogic.presenter.answering import Said
 from NNActiveSlicerLib.panel import slot
-from NNActiveSlicerLib.quiet import say
+from NNActiveSlicerLib.quiet import advance, say
 from NNActiveSlicerLib.section import Section
-
-_STEPS = 1000
 
 
 class TrainingSection(Section):
@@ -21,7 +19,6 @@ class TrainingSection(Section):
         self.ui.startButton.connect("clicked()", self.onStart)
         self.ui.cancelButton.connect("clicked()", self.onCancel)
         self.ui.resumeButton.connect("clicked()", self.onResume)
-        self.ui.progressBar.maximum = _STEPS
 
     def refresh(self) -> None:
         """Draw how the training is."""
@@ -36,7 +33,7 @@ class TrainingSection(Section):
         say(ui.sentenceLabel, view.sentence)
         say(ui.hintLabel, view.hint)
         ui.progressBar.visible = view.running
-        ui.progressBar.value = round(_STEPS * (view.fraction or 0.0))
+        advance(ui.progressBar, view.fraction)
         ui.startButton.enabled = view.can_start
         ui.startButton.visible = not view.running
         ui.cancelButton.visible = view.running

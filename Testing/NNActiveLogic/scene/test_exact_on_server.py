@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import slicer
 import slicer.util
-from scipy.spatial.transform import Rotation
 
 from harness.mrml_painter import Painter
 from harness.mrml_patches import a_case
@@ -16,10 +15,10 @@ from NNActiveLogic.presenter.labels_table import LabelRow
 from NNActiveLogic.presenter.uploads import NewCase
 from NNActiveLogic.scene import SceneAdapter, outgoing, placing, segments
 from NNActiveLogic.scene.grid import Grid
+from testkit.directions import TILTED
 from testkit.live_server import LiveServer
 from testkit.server_labels import partial_labels
 
-TILTED = Rotation.from_euler("xyz", (20, -35, 10), degrees=True).as_matrix()
 GEOMETRIES = {
     "oblique": TILTED,
     "flipped": np.diag([-1.0, 1.0, -1.0]),

@@ -4,21 +4,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import slicer.util
-from scipy.spatial.transform import Rotation
 
 from harness.mrml_patches import a_case, an_array
 from NNActiveLogic.client.values import Box
 from NNActiveLogic.scene import boxes, volumes
 from NNActiveLogic.scene.grid import Grid
-
-TILTED = Rotation.from_euler("xyz", (20, -35, 10), degrees=True).as_matrix()
-DIRECTIONS = {
-    "straight": np.eye(3),
-    "oblique": TILTED,
-    "flipped": np.diag([-1.0, -1.0, 1.0]),
-    "left-handed": TILTED @ np.diag([1.0, 1.0, -1.0]),
-    "axes swapped": np.eye(3)[[2, 0, 1]],
-}
+from testkit.directions import DIRECTIONS
 
 
 @pytest.fixture(params=DIRECTIONS, ids=str)

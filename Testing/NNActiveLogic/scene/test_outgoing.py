@@ -8,7 +8,6 @@ import pytest
 import SimpleITK as sitk
 import slicer
 import slicer.util
-from scipy.spatial.transform import Rotation
 
 from harness.mrml_patches import a_case
 from nnactive_server.dataset.intake.run import take_in
@@ -16,15 +15,8 @@ from NNActiveLogic.client.errors import Cancelled
 from NNActiveLogic.scene import outgoing
 from NNActiveLogic.scene.grid import Grid, vtk_matrix
 from NNActiveLogic.work import WorkError
+from testkit.directions import DIRECTIONS, TILTED
 
-TILTED = Rotation.from_euler("xyz", (20, -35, 10), degrees=True).as_matrix()
-DIRECTIONS = {
-    "straight": np.eye(3),
-    "oblique": TILTED,
-    "flipped": np.diag([-1.0, -1.0, 1.0]),
-    "left-handed": TILTED @ np.diag([1.0, 1.0, -1.0]),
-    "axes swapped": np.eye(3)[[2, 0, 1]],
-}
 SHAPE = (5, 7, 9)
 
 

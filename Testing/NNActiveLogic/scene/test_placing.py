@@ -5,7 +5,6 @@ import pytest
 import slicer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from scipy.spatial.transform import Rotation
 
 from harness import mrml_scene
 from harness.mrml_patches import a_case, an_array
@@ -13,15 +12,9 @@ from NNActiveLogic.client.values import Box
 from NNActiveLogic.scene import nodes, placing, results
 from NNActiveLogic.scene.grid import Grid, vtk_matrix
 from NNActiveLogic.work import WorkError
+from testkit.directions import DIRECTIONS
 
 RED = (1.0, 0.0, 0.0)
-TILTED = Rotation.from_euler("xyz", (20, -35, 10), degrees=True).as_matrix()
-DIRECTIONS = {
-    "straight": np.eye(3),
-    "oblique": TILTED,
-    "left-handed": TILTED @ np.diag([1.0, 1.0, -1.0]),
-    "axes swapped": np.eye(3)[[2, 0, 1]],
-}
 
 
 def case_of(direction):
