@@ -20,6 +20,7 @@ from nnactive_server.core.files import read_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.dataset import RawDataset, Volume
+from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
@@ -258,6 +259,7 @@ class Engine:
 
         network = self._hardware.place(self._recipe.network())
         deep_supervision(network, on=False)
+        make_faster(network, self._hardware)
         return network
 
     @cached_property

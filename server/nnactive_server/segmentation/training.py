@@ -25,9 +25,10 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path, read_json, write_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.rng import Key, generator, small_seed
+from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.members import MemberSplit, member_splits
-from nnactive_server.segmentation.optimisation import learning_rate, make_optimiser
+from nnactive_server.segmentation.optimisation import RunningMean, learning_rate, make_optimiser
 from nnactive_server.segmentation.preprocessing import TrainingCase
 from nnactive_server.segmentation.profiles import Ensemble, Profile
 from nnactive_server.segmentation.sampling import CropSampler
@@ -219,10 +220,11 @@ class _MemberRun:
         self._loss = recipe.loss()
         with seeded("weights", *key):
             self._network = hardware.place(recipe.network())
+        make_faster(self._network, hardware)
         self._optimiser = make_optimiser(self._network, profile)
         # float16 needs its gradients scaled; float32 and bfloat16 do not.
         self._scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.autocast == torch.float16)
-        self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
+        self._mean = RunningMean(self._network, profile.averaging)
 
     def train(self, folder: Path, member: int, parent: Path | None, progress: _Progress) -> float:
         """Run to the end and write the member; mean loss of the last tenth of the steps run here."""
@@ -240,7 +242,7 @@ class _MemberRun:
             losses.append(self._step(step))
             progress.step(step + 1, losses[-1])
         with atomic_path(member_path(folder, member)) as temporary:
-            torch.save({k: v.cpu() for k, v in self._average.items()}, temporary)
+            torch.save({k: v.cpu() for k, v in self._mean.state_dict().items()}, temporary)
         return float(np.mean(losses[-max(1, self._steps // 10) :])) if losses else math.nan
 
     def _step(self, step: int) -> float:
@@ -265,7 +267,7 @@ class _MemberRun:
         nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
         self._scaler.step(self._optimiser)
         self._scaler.update()
-        self._update_average(step)
+        self._mean.update(step)
         return value
 
     def _batch(self, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
@@ -287,19 +289,12 @@ class _MemberRun:
                 break
         return out["image"], out["segmentation"]
 
-    def _update_average(self, step: int) -> None:
-        """Running mean of the weights; its memory grows with the steps, so that it forgets the start."""
-        decay = min(self._profile.averaging, (1 + step) / (10 + step))
-        with torch.no_grad():
-            for name, value in self._network.state_dict().items():
-                self._average[name].lerp_(value.detach(), 1 - decay)
-
     def _save(self, path: Path, member: int, step: int) -> None:
         state = {
             "member": member,
             "step": step,
             "network": self._network.state_dict(),
-            "average": self._average,
+            "average": self._mean.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
         }
@@ -312,13 +307,13 @@ class _MemberRun:
         if state.get("member") == member:
             log.info("member %d goes on at step %d", member, state["step"])
             self._network.load_state_dict(state["network"])
-            self._average = state["average"]
+            self._mean.load_state_dict(state["average"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._scaler.load_state_dict(state["scaler"])
             return int(state["step"])
         if parent is not None:
             self._network.load_state_dict(load_weights(parent, self._hardware.device))
-            self._average = {k: v.detach().clone() for k, v in self._network.state_dict().items()}
+            self._mean.restart()
         return 0
 
 

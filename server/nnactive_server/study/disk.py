@@ -51,11 +51,23 @@ def peak_bytes(unit: Unit, size: Size, keep_all: bool) -> int:
     cycles before compression (float16 for each class, entropy and mutual information, and the prediction),
     and the members of two cycles, or of all.
     """
-    images = size.voxels * (4 * size.channels + 2)
     maps = 0 if unit.all_labels else 2 * size.voxels * (2 * (size.classes + 2) + 1)
     profile = unit.profile.profile()
     cycles = unit.cycles if keep_all else min(2, unit.cycles)
-    return images + maps + cycles * profile.members * parameters(profile) * _WEIGHT + left_bytes(unit)
+    return _images(size) + maps + cycles * _members(profile) + left_bytes(unit)
+
+
+def start_bytes(unit: Unit, size: Size) -> int:
+    """What a shared first cycle holds: preprocessed images and labels, and the members."""
+    return _images(size) + _members(unit.profile.profile())
+
+
+def _images(size: Size) -> int:
+    return size.voxels * (4 * size.channels + 2)
+
+
+def _members(profile: Profile) -> int:
+    return profile.members * parameters(profile) * _WEIGHT
 
 
 def left_bytes(unit: Unit) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -23,7 +24,15 @@ from nnactive_server.dataset.raw import DESCRIPTION
 from nnactive_server.jobs.processes import Child, module_command
 from nnactive_server.jobs.slots import Slot, detect_slots
 from nnactive_server.loop import claim, project_lock
-from nnactive_server.study.disk import Size, dataset_size, free_bytes, in_words, left_bytes, peak_bytes
+from nnactive_server.study.disk import (
+    Size,
+    dataset_size,
+    free_bytes,
+    in_words,
+    left_bytes,
+    peak_bytes,
+    start_bytes,
+)
 from nnactive_server.study.phantom import make_phantoms
 from nnactive_server.study.plan import KEEP, Data, Plan
 from nnactive_server.study.summary import versions
@@ -151,10 +160,13 @@ class StudyRun:
         self._prepare()
         todo = self._todo()
         peaks, left = self._peaks(todo), [left_bytes(unit) for unit in todo]
+        # Of the seeds at work, and of the one before until the next experiment begins.
+        shared = {unit.start: start_bytes(unit, self._sizes[unit.dataset]) for unit in todo if unit.start}
         if not self._plan.keep_all:
             most = sum(sorted(peaks.values())[-self._workers :]) + sum(left)
         else:
             most, left = sum(peaks.values()), list(peaks.values())
+        most += sum(sorted(shared.values())[-(self._workers + 1) :])
         return Forecast(
             self._folder,
             len(self._plan.units),
@@ -190,6 +202,7 @@ class StudyRun:
             for unit in todo:
                 claim(self._at(unit).unit, unit.to_json())
             Workers(self._workers, self._start, self._at, todo, monitor).work()
+            self._drop_starts()
         return self.result()
 
     def result(self) -> StudyResult:
@@ -213,6 +226,7 @@ class StudyRun:
                 f"{self._folder}: {in_words(free)} are free, and {unit.name} needs about {in_words(needed)}; "
                 "free some, then run the same command again"
             )
+        self._drop_starts()
         folder.state.unlink(missing_ok=True)  # of a failure before
         words = (self._folder, unit.name, self._sources[unit.dataset], KEEP[self._plan.keep_all])
         listed = ",".join(map(str, cores)) or "-"
@@ -220,6 +234,12 @@ class StudyRun:
             return Child((*self._command, *map(str, words), listed), self._folder, extra, folder.log)
         except OSError as problem:
             raise LoopError(f"{unit.name}: its process cannot be started ({problem})") from problem
+
+    def _drop_starts(self) -> None:
+        """Remove shared first cycles that nobody will need."""
+        needed = {unit.start for unit in self._todo() if unit.start}
+        for start in {unit.start for unit in self._plan.units if unit.start} - needed:
+            shutil.rmtree(self._folder / start, ignore_errors=True)
 
     def _at(self, unit: Unit) -> UnitFolder:
         return UnitFolder(self._folder, unit.name)

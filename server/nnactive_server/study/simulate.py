@@ -55,6 +55,7 @@ from nnactive_server.study.judge import discard_parts, judge
 from nnactive_server.study.query_views import save_views
 from nnactive_server.study.settings import ProfileLike, Settings
 from nnactive_server.study.signs import record_pool
+from nnactive_server.study.starts import publish_start, take_start
 from nnactive_server.study.summary import annotation_path, evaluation_path, write_summary
 from nnactive_server.study.truth import Clinician, annotated_voxels
 
@@ -71,6 +72,7 @@ def simulate(
     monitor: Monitor | None = None,
     make_engine: EngineFactory | None = None,
     after_cycle: Callable[[CycleFolder], None] | None = None,
+    start: Path | None = None,
 ) -> dict[str, Any]:
     """Run an experiment, or continue the one in `out`.
 
@@ -84,6 +86,7 @@ def simulate(
         monitor: progress and cancel.
         make_engine: `(project, workdir, profile, monitor) -> engine`; nnU-Net by default.
         after_cycle: called when a cycle is complete, again by every call that finds it so.
+        start: where runs that begin alike share their first cycle, see `starts`; need not exist.
 
     Returns:
         The content of summary.json.
@@ -97,7 +100,9 @@ def simulate(
     with project_lock(out):
         run = _Run(source, out, settings, clinician, Clock(monitor), make_engine or _nnunet)
         for number in range(settings.cycles):
-            run.cycle(number)
+            run.cycle(number, start)
+            if start is not None and number == 0:
+                publish_start(out, start)
             if after_cycle is not None:
                 after_cycle(CycleFolder(out, number))
         return run.summarise()
@@ -134,12 +139,12 @@ class _Run:
         self._engine = make_engine(self._project, out / WORK, settings.profile, clock)
         self._strategy = get_strategy(settings.strategy, **settings.strategy_parameters)
 
-    def cycle(self, number: int) -> None:
+    def cycle(self, number: int, start: Path | None) -> None:
         """Annotate what was asked for before, train, judge, query."""
         last = number == self._settings.cycles - 1
         self._clock.where = f"cycle {number + 1} of {self._settings.cycles}: "
         if number == 0:
-            self._start()
+            self._start(start)
         cycle = Cycle(
             self._project,
             self._engine,
@@ -163,9 +168,11 @@ class _Run:
         """Write summary.json anew."""
         return write_summary(self._project.root, self._description, self._test)
 
-    def _start(self) -> None:
+    def _start(self, shared: Path | None) -> None:
         if not loop_path(self._project.root, 0).exists():
             self._answer(0, self._start_patches())
+        if shared is not None:
+            take_start(self._project.root, shared)
 
     def _start_patches(self) -> list[LoopPatch]:
         """The same for every strategy: only the seed decides."""

@@ -102,6 +102,7 @@ def _run(
                 monitor=monitor,
                 make_engine=make_engine,
                 after_cycle=None if keep_all else folder.drop_older_members,
+                start=folder.study / unit.start if unit.start else None,
             )
         except BusyProject:
             # A killed study leaves processes that end at their next check.

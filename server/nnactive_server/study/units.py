@@ -3,6 +3,7 @@
 DIR/runs/<dataset>/<regime>/<profile>/<strategy>/seed-<n>/   a run of `simulate`
 DIR/full/<dataset>/<profile>/seed-<n>/                       the same trained on all labels
 DIR/units/<the same>/                                        unit.json, state.json, progress.json, log.txt
+DIR/starts/<dataset>/<regime>/<profile>/seed-<n>/            first cycle of all strategies, while one needs it
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from nnactive_server.segmentation import Profile, get_profile
 from nnactive_server.study.settings import Settings
 from nnactive_server.study.summary import SUMMARY
 
-RUNS, FULL, UNITS = "runs", "full", "units"
+RUNS, FULL, UNITS, STARTS = "runs", "full", "units", "starts"
 DONE, FAILED, WAITING = "done", "failed", "waiting"
 _BULKY = ("maps", "members", "features", "asked", "candidates")
 
@@ -95,6 +96,13 @@ class Unit:
             return f"{FULL}/{self.dataset}/{self.profile.label}/seed-{self.seed}"
         choice = f"{self.regime}/{self.profile.label}/{self.strategy.label}"
         return f"{RUNS}/{self.dataset}/{choice}/seed-{self.seed}"
+
+    @property
+    def start(self) -> str | None:
+        """Below the study: where strategies share their first cycle; None for the reference."""
+        if self.all_labels:
+            return None
+        return f"{STARTS}/{self.dataset}/{self.regime}/{self.profile.label}/seed-{self.seed}"
 
     def settings(self) -> Settings:
         """As `simulate` takes them.

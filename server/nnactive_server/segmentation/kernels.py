@@ -1,0 +1,221 @@
+"""3x3x3 convolutions of few channels on a CPU and the gradient of their weights, compiled by numba.
+
+oneDNN computes that gradient as a matrix product with a tiny result (8 x 16 x 27 numbers from 65536 voxels),
+at a fifth of the speed of its other work; and for eight channels it spends much of its time on reordering.
+Here images are padded by a voxel and laid out flat, so that a neighbour is a fixed offset: the inner loops
+run over consecutive memory, and twelve products share seven loads.
+
+numba uses the OpenMP library that torch brought with it, so both share one pool of threads instead of
+waiting for each other's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import torch
+
+from nnactive_server.core.errors import SegmentationError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+ROWS = 4
+"""Output channels whose sums are formed together."""
+
+_BLOCK = 1024
+"""Voxels a pass works on: seven rows of them stay in the first cache."""
+
+numba.config.THREADING_LAYER = "omp"
+
+
+def _compiled(**options: Any) -> Callable[[Function], Function]:
+    """Compile in parallel, and keep the result on disk where there is a place to write to."""
+
+    def wrap(function: Function) -> Function:
+        try:
+            compiled: Function = numba.njit(parallel=True, nogil=True, cache=True, **options)(function)
+        except RuntimeError:  # neither the installation nor the home folder can be written to
+            compiled = numba.njit(parallel=True, nogil=True, **options)(function)
+        return compiled
+
+    return wrap
+
+
+def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Gradient of the weights of a convolution with kernel 3, stride 1, padding 1, without groups.
+
+    dW[o, c, k] = sum over samples and voxels v of gradient[o, v] * image[c, v + k - 1]; beyond its border the
+    image is 0.
+    The order of the sums, and so the result, does not depend on the number of threads.
+
+    Args:
+        image: input of the convolution (B, C, z, y, x), float32 on the CPU.
+        gradient: of its output (B, O, z, y, x), float32; O a multiple of `ROWS`.
+
+    Returns:
+        (O, C, 3, 3, 3) float32.
+
+    Raises:
+        SegmentationError: another type or shape; the compiled loop reads memory unchecked.
+    """
+    batch, outputs = gradient.shape[:2]
+    wrong_type = {image.dtype, gradient.dtype} != {torch.float32} or image.device.type != "cpu"
+    if wrong_type or image.shape[2:] != gradient.shape[2:] or len(image) != batch or outputs % ROWS:
+        raise SegmentationError(
+            f"weight gradient of {tuple(image.shape)} {image.dtype} and {tuple(gradient.shape)} "
+            f"{gradient.dtype}: float32, equal grids and a multiple of {ROWS} outputs are needed"
+        )
+    plane, row = (image.shape[3] + 2) * (image.shape[4] + 2), image.shape[4] + 2
+    _share_threads()
+    rows = _padded(image.detach().contiguous().numpy())
+    sums = _sums(rows, _padded(gradient.contiguous().numpy()), plane, row)
+    return torch.from_numpy(sums).view(outputs, image.shape[1], 3, 3, 3)
+
+
+def convolve(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Convolution with kernel 3, stride 1, padding 1, without bias and groups.
+
+    The result does not depend on the number of threads.
+
+    Args:
+        image: (B, C, z, y, x), float32 on the CPU.
+        weight: (O, C, 3, 3, 3), float32; O a multiple of `ROWS`.
+
+    Returns:
+        (B, O, z, y, x) float32.
+
+    Raises:
+        SegmentationError: another type or shape; the compiled loop reads memory unchecked.
+    """
+    wrong_type = {image.dtype, weight.dtype} != {torch.float32} or image.device.type != "cpu"
+    if wrong_type or weight.shape[1:] != (image.shape[1], 3, 3, 3) or len(weight) % ROWS:
+        raise SegmentationError(
+            f"convolution of {tuple(image.shape)} {image.dtype} with {tuple(weight.shape)} {weight.dtype}: "
+            f"float32, equal channels and a multiple of {ROWS} outputs are needed"
+        )
+    _share_threads()
+    rows = _padded(image.detach().contiguous().numpy())
+    kernels = weight.detach().reshape(*weight.shape[:2], 27).contiguous().numpy()
+    return torch.from_numpy(_products(rows, kernels, len(image), *image.shape[2:]))
+
+
+def _share_threads() -> None:
+    """Let numba use as many threads as torch may; its first use would reset torch's own number."""
+    threads = torch.get_num_threads()
+    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    torch.set_num_threads(threads)
+
+
+@_compiled()
+def _padded(images: np.ndarray) -> np.ndarray:
+    """Images (B, C, z, y, x) with one voxel of 0 around each, as rows (C, B * (z+2) * (y+2) * (x+2))."""
+    batch, channels, depth, height, width = images.shape
+    plane = (height + 2) * (width + 2)
+    length = (depth + 2) * plane
+    out = np.empty((channels, batch * length), np.float32)
+    for job in numba.prange(channels * batch):
+        channel, sample = job // batch, job % batch
+        row = out[channel, sample * length : (sample + 1) * length]
+        row[: plane + width + 3] = 0
+        at = plane + width + 3
+        for z in range(depth):
+            for y in range(height):
+                row[at : at + width] = images[sample, channel, z, y]
+                row[at + width : at + width + 2] = 0
+                at += width + 2
+            row[at : at + 2 * width + 4] = 0
+            at += 2 * width + 4
+        row[length - plane :] = 0
+    return out
+
+
+@_compiled(fastmath={"reassoc", "contract", "nsz"})
+def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np.ndarray:
+    """Sums (O, C, 27) of products of padded rows (O, n) and padded rows (C, n) that are moved by a voxel."""
+    channels, length = images.shape
+    outputs = gradients.shape[0]
+    out = np.zeros((outputs, channels, 27), np.float32)
+    margin = plane + row + 1
+    for job in numba.prange(outputs // ROWS * channels):
+        o, c = job // channels * ROWS, job % channels
+        for start in range(margin, length - margin, _BLOCK):
+            stop = min(start + _BLOCK, length - margin)
+            n = stop - start
+            g0, g1 = gradients[o, start:stop], gradients[o + 1, start:stop]
+            g2, g3 = gradients[o + 2, start:stop], gradients[o + 3, start:stop]
+            for line in range(9):
+                first = start + (line // 3 - 1) * plane + (line % 3 - 1) * row
+                x0, x1 = images[c, first - 1 : first - 1 + n], images[c, first : first + n]
+                x2 = images[c, first + 1 : first + 1 + n]
+                s00 = s01 = s02 = s10 = s11 = s12 = np.float32(0)
+                s20 = s21 = s22 = s30 = s31 = s32 = np.float32(0)
+                for i in range(n):
+                    before, here, after = x0[i], x1[i], x2[i]
+                    s00 += g0[i] * before
+                    s01 += g0[i] * here
+                    s02 += g0[i] * after
+                    s10 += g1[i] * before
+                    s11 += g1[i] * here
+                    s12 += g1[i] * after
+                    s20 += g2[i] * before
+                    s21 += g2[i] * here
+                    s22 += g2[i] * after
+                    s30 += g3[i] * before
+                    s31 += g3[i] * here
+                    s32 += g3[i] * after
+                k = 3 * line
+                out[o, c, k] += s00
+                out[o, c, k + 1] += s01
+                out[o, c, k + 2] += s02
+                out[o + 1, c, k] += s10
+                out[o + 1, c, k + 1] += s11
+                out[o + 1, c, k + 2] += s12
+                out[o + 2, c, k] += s20
+                out[o + 2, c, k + 1] += s21
+                out[o + 2, c, k + 2] += s22
+                out[o + 3, c, k] += s30
+                out[o + 3, c, k + 1] += s31
+                out[o + 3, c, k + 2] += s32
+    return out
+
+
+@_compiled(fastmath={"reassoc", "contract", "nsz"})
+def _products(
+    images: np.ndarray, kernels: np.ndarray, batch: int, depth: int, height: int, width: int
+) -> np.ndarray:
+    """Convolution (B, O, z, y, x) of padded rows (C, n) with kernels (O, C, 27)."""
+    channels, outputs = images.shape[0], kernels.shape[0]
+    row = width + 2
+    plane = (height + 2) * row
+    n = (height - 1) * row + width
+    out = np.empty((batch, outputs, depth, height, width), np.float32)
+    for job in numba.prange(outputs // ROWS * batch * depth):
+        o, sample, z = job // (batch * depth) * ROWS, job // depth % batch, job % depth
+        a0, a1 = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        a2, a3 = np.zeros(n, np.float32), np.zeros(n, np.float32)
+        here = (sample * (depth + 2) + z + 1) * plane + row + 1
+        for c in range(channels):
+            for line in range(9):
+                first = here + (line // 3 - 1) * plane + (line % 3 - 1) * row
+                x0, x1 = images[c, first - 1 : first - 1 + n], images[c, first : first + n]
+                x2 = images[c, first + 1 : first + 1 + n]
+                k = 3 * line
+                w00, w01, w02 = kernels[o, c, k], kernels[o, c, k + 1], kernels[o, c, k + 2]
+                w10, w11, w12 = kernels[o + 1, c, k], kernels[o + 1, c, k + 1], kernels[o + 1, c, k + 2]
+                w20, w21, w22 = kernels[o + 2, c, k], kernels[o + 2, c, k + 1], kernels[o + 2, c, k + 2]
+                w30, w31, w32 = kernels[o + 3, c, k], kernels[o + 3, c, k + 1], kernels[o + 3, c, k + 2]
+                for i in range(n):
+                    a0[i] += w00 * x0[i] + w01 * x1[i] + w02 * x2[i]
+                    a1[i] += w10 * x0[i] + w11 * x1[i] + w12 * x2[i]
+                    a2[i] += w20 * x0[i] + w21 * x1[i] + w22 * x2[i]
+                    a3[i] += w30 * x0[i] + w31 * x1[i] + w32 * x2[i]
+        for y in range(height):
+            at = y * row
+            out[sample, o, z, y] = a0[at : at + width]
+            out[sample, o + 1, z, y] = a1[at : at + width]
+            out[sample, o + 2, z, y] = a2[at : at + width]
+            out[sample, o + 3, z, y] = a3[at : at + width]
+    return out
