@@ -40,8 +40,10 @@ def test_outputs_and_all_gradients_are_the_same(networks):
         outputs = network(images)
         sum(out.square().mean() for out in outputs).backward()
         gradients.append([outputs[0].detach(), *(weight.grad for weight in network.parameters())])
+    # A bias in front of a norm has no gradient but rounding: compare by the size of all.
+    size = max(float(value.abs().max()) for value in gradients[0])
     for plain, fast in zip(*gradients, strict=True):
-        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-4 * float(plain.abs().max()) + 1e-7)
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5 * size)
 
 
 def test_the_images_gradient_is_torchs_too():
