@@ -3,10 +3,11 @@
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
-# One thread per test process: two processes share the cores instead of fighting for them.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# One thread per test process: two processes share the cores instead of fighting for them. Files are dealt
+# in the order of Testing/conftest.py; by itself pytest-xdist deals those with few tests last, the longest ones.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-slicer screenshots clean
+.PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-train bench-slicer screenshots clean
 
 venv: .venv/installed
 
@@ -48,6 +49,9 @@ bench-query: venv
 
 bench-server: venv
 	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/server.py
+
+bench-train: venv
+	$(BIN)/python Testing/benchmarks/train.py --paper
 
 bench-slicer: system
 	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/slicer_bench.py

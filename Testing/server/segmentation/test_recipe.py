@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from nnactive_server.segmentation.batches import seeded
 from nnactive_server.segmentation.recipe import Recipe, deep_supervision
-from nnactive_server.segmentation.training import seeded
 
 
 @pytest.mark.parametrize("augmentation", ["full", "light"])

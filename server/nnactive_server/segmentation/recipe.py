@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import torch
 from batchgeneratorsv2.transforms.noise.gaussian_blur import GaussianBlurTransform
 from batchgeneratorsv2.transforms.spatial.low_resolution import SimulateLowResolutionTransform
 from batchgeneratorsv2.transforms.spatial.spatial import SpatialTransform
@@ -18,8 +19,10 @@ from batchgeneratorsv2.transforms.utils.random import RandomTransform
 from batchgeneratorsv2.transforms.utils.remove_label import RemoveLabelTransform
 from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
+from torch.nn import functional
 
 from nnactive_server.core.patch import Index3, index3
+from nnactive_server.segmentation.augmentation import Rules
 from nnactive_server.segmentation.plan import Plan
 
 _RESAMPLING = (
@@ -70,6 +73,27 @@ class Recipe(nnUNetTrainer):  # type: ignore[misc]
     def mirror_axes(self) -> tuple[int, ...]:
         """Spatial axes along which training flips crops."""
         return self.geometry[3]
+
+    @property
+    def batch(self) -> int:
+        """Crops of a training step."""
+        return int(self.configuration_manager.batch_size)
+
+    @property
+    def rules(self) -> Rules:
+        """What augmentation on the device may do; the same as `transforms`."""
+        rotation, in_slices, _, mirror = self.geometry
+        return Rules(float(max(rotation)), in_slices, mirror, self.augmentation == "full")
+
+    def levels(self, labels: torch.Tensor) -> list[torch.Tensor]:
+        """Labels (B, 1, z, y, x) at each resolution that the network answers in, the full one first."""
+        found = []
+        for scale in self._get_deep_supervision_scales():
+            shape = [round(n * share) for n, share in zip(labels.shape[2:], scale, strict=True)]
+            whole = list(labels.shape[2:]) == shape
+            level = labels if whole else functional.interpolate(labels.float(), shape, mode="nearest-exact")
+            found.append(level.to(labels.dtype))
+        return found
 
     def network(self) -> nn.Module:
         """A new network with nnU-Net's random weights, deep supervision on."""

@@ -11,8 +11,7 @@ import logging
 import math
 import pickle
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ from torch import nn
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path, read_json, write_json
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.core.rng import Key, generator, small_seed
+from nnactive_server.segmentation.batches import make_batches, seeded
 from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.members import MemberSplit, member_splits
@@ -41,8 +40,8 @@ log = logging.getLogger(__name__)
 GRADIENT_NORM = 12.0
 """Gradients are clipped to this norm, as nnU-Net does."""
 
-REDRAWS = 8
-"""How often a crop is drawn again when rotation or scaling moved every annotated voxel out of it."""
+WAIT_STEPS = 25
+"""Steps after which a device is asked for its losses: asking means waiting for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +196,45 @@ class _Progress:
         self.monitor.report("train", self.before + done, self.total, f"{self.name}, loss {loss:.3f}")
 
 
+class _Losses:
+    """Losses of a member's steps; what a device has not told yet waits until it is asked for.
+
+    Args:
+        member: for errors.
+    """
+
+    def __init__(self, member: int) -> None:
+        self._member = member
+        self._known: list[float] = []
+        self._waiting: list[tuple[int, torch.Tensor]] = []
+
+    def add(self, step: int, loss: torch.Tensor) -> None:
+        """Take note of a step's loss."""
+        self._waiting.append((step, loss))
+
+    def read(self) -> float:
+        """Ask for what is waiting; the last loss, NaN when there is none.
+
+        Raises:
+            SegmentationError: one is not finite.
+        """
+        if self._waiting:
+            values = torch.stack([loss for _, loss in self._waiting]).tolist()
+            for (step, _), value in zip(self._waiting, values, strict=True):
+                if not math.isfinite(value):
+                    raise SegmentationError(
+                        f"member {self._member}: the loss is {value} at step {step}; "
+                        "lower the profile's learning_rate"
+                    )
+            self._known += values
+            self._waiting.clear()
+        return self._known[-1] if self._known else math.nan
+
+    def mean(self, last: int) -> float:
+        """Of the last ones; NaN when there is none."""
+        return float(np.mean(self._known[-last:])) if self._known else math.nan
+
+
 class _MemberRun:
     """One member's training."""
 
@@ -209,14 +247,12 @@ class _MemberRun:
         key: tuple[int, int, int],
         steps: int,
     ) -> None:
-        self._sampler = sampler
         self._profile = profile
         self._hardware = hardware
         self._key = key
         self._steps = steps
-        self._ignore = recipe.plan.labels.ignore
-        self._batch_size = int(recipe.configuration_manager.batch_size)
-        self._transforms = recipe.transforms()
+        self._wait = WAIT_STEPS if hardware.resident else 1
+        self._batches = make_batches(recipe, sampler, hardware)
         self._loss = recipe.loss()
         with seeded("weights", *key):
             self._network = hardware.place(recipe.network())
@@ -231,36 +267,30 @@ class _MemberRun:
         checkpoint = folder / "checkpoint.pt"
         first = self._resume(checkpoint, member, parent)
         saved = time.monotonic()
-        losses: list[float] = []
+        losses = _Losses(member)
         for step in range(first, self._steps):
-            if time.monotonic() - saved >= self._profile.checkpoint_seconds:
+            if time.monotonic() - saved >= self._profile.checkpoint_seconds or progress.monitor.cancelled:
+                losses.read()
                 self._save(checkpoint, member, step)
                 saved = time.monotonic()
-            if progress.monitor.cancelled:
-                self._save(checkpoint, member, step)
                 progress.monitor.check()
-            losses.append(self._step(step))
-            progress.step(step + 1, losses[-1])
+            losses.add(step, self._step(step))
+            if (step + 1) % self._wait == 0 or step + 1 == self._steps:
+                progress.step(step + 1, losses.read())
         with atomic_path(member_path(folder, member)) as temporary:
             torch.save({k: v.cpu() for k, v in self._mean.state_dict().items()}, temporary)
-        return float(np.mean(losses[-max(1, self._steps // 10) :])) if losses else math.nan
+        return losses.mean(max(1, self._steps // 10))
 
-    def _step(self, step: int) -> float:
-        """One update; returns the loss."""
+    def _step(self, step: int) -> torch.Tensor:
+        """One update; returns the loss, which may still be in work."""
         for group in self._optimiser.param_groups:
             group["lr"] = learning_rate(self._profile, step, self._steps)
-        images, targets = self._batch(step)
+        images, targets = self._batches.draw(*self._key, step)
         self._network.train()
         # Seeded for dropout layers, which draw from torch's own generator.
         with seeded("dropout", *self._key, step), self._hardware.precision():
             outputs = self._network(images)
             loss = self._loss(outputs, targets)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise SegmentationError(
-                f"member {self._key[2]}: the loss is {value} at step {step}; "
-                "lower the profile's learning_rate"
-            )
         self._optimiser.zero_grad(set_to_none=True)
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimiser)
@@ -268,26 +298,8 @@ class _MemberRun:
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._mean.update(step)
+        value: torch.Tensor = loss.detach()
         return value
-
-    def _batch(self, step: int) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        """Images (B, C, z, y, x) and targets (B, 1, z, y, x) per resolution, augmented."""
-        rng = generator("crops", *self._key, step)
-        with seeded("augmentation", *self._key, step):
-            samples = [self._augmented_crop(rng) for _ in range(self._batch_size)]
-        device = self._hardware.device
-        images = torch.stack([image for image, _ in samples]).to(device)
-        if self._hardware.channels_last:
-            images = images.contiguous(memory_format=torch.channels_last_3d)
-        return images, [torch.stack(level).to(device) for level in zip(*(t for _, t in samples), strict=True)]
-
-    def _augmented_crop(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[torch.Tensor]]:
-        for _ in range(REDRAWS):
-            image, label = self._sampler.draw(rng)
-            out = self._transforms(image=image, segmentation=label)
-            if bool((out["segmentation"][0] != self._ignore).any()):
-                break
-        return out["image"], out["segmentation"]
 
     def _save(self, path: Path, member: int, step: int) -> None:
         state = {
@@ -315,16 +327,3 @@ class _MemberRun:
             self._network.load_state_dict(load_weights(parent, self._hardware.device))
             self._mean.restart()
         return 0
-
-
-@contextmanager
-def seeded(*key: Key) -> Iterator[None]:
-    """Fix the global generators of torch and numpy, which nnU-Net's parts draw from, inside the block."""
-    before = np.random.get_state()  # noqa: NPY002
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(small_seed(*key))
-        np.random.seed(small_seed(*key))  # noqa: NPY002
-        try:
-            yield
-        finally:
-            np.random.set_state(before)  # noqa: NPY002
