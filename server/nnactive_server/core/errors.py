@@ -5,6 +5,7 @@
     │   └── GeometryMismatch  two grids that should agree do not
     ├── QueryError            maps, strategies, patch selection
     ├── SegmentationError     plans, training, prediction, export
+    │   └── OutOfMemory       the device's or the machine's memory does not suffice
     ├── LoopError             the state of an active-learning run
     ├── ServerError           how the server was told to run
     ├── StoreError            the server's database and stored files
@@ -39,6 +40,10 @@ class QueryError(NNActiveError):
 
 class SegmentationError(NNActiveError):
     """Planning, training, prediction or export cannot go on."""
+
+
+class OutOfMemory(SegmentationError):
+    """Training or prediction needs more memory than the device or the machine has."""
 
 
 class LoopError(NNActiveError):

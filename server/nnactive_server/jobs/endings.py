@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnactive_server.core.errors import Cancelled, NNActiveError, NoSpace
+from nnactive_server.core.errors import Cancelled, NNActiveError, NoSpace, OutOfMemory
 from nnactive_server.store.jobs import JobState
 
 OUT_OF_MEMORY = (
@@ -57,7 +57,7 @@ def outcome_of(work: Callable[[], Any]) -> Outcome:
 
 def explain(problem: BaseException) -> str | None:
     """What to tell about an error; None when nobody foresaw it."""
-    if lacks_memory(problem):
+    if lacks_memory(problem) and not isinstance(problem, OutOfMemory):
         return OUT_OF_MEMORY
     if lacks_space(problem):
         return f"{DISK_FULL} ({problem})"

@@ -45,11 +45,16 @@ class Batches(Protocol):
         """
 
 
-def make_batches(recipe: Recipe, sampler: CropSampler, hardware: Hardware) -> Batches:
-    """The kind of batches that suits the hardware."""
+def make_batches(recipe: Recipe, sampler: CropSampler, hardware: Hardware, spare: bool = False) -> Batches:
+    """The kind of batches that suits the hardware.
+
+    Args:
+        recipe, sampler, hardware: see the classes.
+        spare: leave the device's memory to the network; batches are the same.
+    """
     if not hardware.resident:
         return HostBatches(recipe, sampler, hardware)
-    return DeviceBatches(recipe, sampler, hardware, device_budget(hardware.device))
+    return DeviceBatches(recipe, sampler, hardware, 0 if spare else device_budget(hardware.device))
 
 
 class HostBatches:

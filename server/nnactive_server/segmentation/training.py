@@ -13,6 +13,7 @@ import pickle
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ from nnactive_server.segmentation.batches import make_batches, seeded
 from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.members import MemberSplit, member_splits
+from nnactive_server.segmentation.memory import named, with_less
 from nnactive_server.segmentation.optimisation import RunningMean, learning_rate, make_optimiser
 from nnactive_server.segmentation.preprocessing import TrainingCase
 from nnactive_server.segmentation.profiles import Ensemble, Profile
@@ -39,6 +41,12 @@ log = logging.getLogger(__name__)
 
 GRADIENT_NORM = 12.0
 """Gradients are clipped to this norm, as nnU-Net does."""
+
+ADVICE = (
+    "choose a profile with smaller crops (crop_voxels), a smaller batch_size or fewer features in a new "
+    "project, or stop other work on this machine; what was trained is kept"
+)
+SPARING = "with the training images in main memory instead of on the device"
 
 WAIT_STEPS = 25
 """Steps after which a device is asked for its losses: asking means waiting for it."""
@@ -115,13 +123,10 @@ def train_ensemble(
     _claim(folder, splits, profile, seed, cycle, warm_start)
     by_name = {case.name: case for case in usable}
     monitor = monitor or Monitor()
-    losses = []
-    for member, split in enumerate(splits):
-        if member_path(folder, member).exists():
-            losses.append(math.nan)
-            continue
+
+    def train(member: int, spare: bool = False) -> float:
         sampler = CropSampler(
-            [by_name[name] for name in split.train],
+            [by_name[name] for name in splits[member].train],
             recipe.crop,
             recipe.geometry[2],
             recipe.plan.labels.ignore,
@@ -129,11 +134,21 @@ def train_ensemble(
             profile.case_sampling == "annotated",
         )
         parent = _parent(folder, member, profile, warm_start)
-        progress = _Progress(
-            monitor, sum(steps[:member]), sum(steps), f"member {member + 1} of {len(splits)}"
-        )
-        run = _MemberRun(recipe, sampler, profile, hardware, (seed, cycle, member), steps[member])
-        losses.append(run.train(folder, member, parent, progress))
+        name = f"member {member + 1} of {len(splits)}"
+        progress = _Progress(monitor, sum(steps[:member]), sum(steps), name)
+        with named(f"training {name}", ADVICE):
+            key = (seed, cycle, member)
+            run = _MemberRun(recipe, sampler, profile, hardware, key, steps[member], spare)
+            return run.train(folder, member, parent, progress)
+
+    losses = []
+    for member in range(len(splits)):
+        if member_path(folder, member).exists():
+            losses.append(math.nan)
+        elif hardware.resident:
+            losses.append(with_less(partial(train, member), partial(train, member, spare=True), SPARING))
+        else:
+            losses.append(train(member))
     (folder / "checkpoint.pt").unlink(missing_ok=True)
     return TrainingReport(splits, steps, tuple(losses))
 
@@ -246,13 +261,14 @@ class _MemberRun:
         hardware: Hardware,
         key: tuple[int, int, int],
         steps: int,
+        spare: bool = False,
     ) -> None:
         self._profile = profile
         self._hardware = hardware
         self._key = key
         self._steps = steps
         self._wait = WAIT_STEPS if hardware.resident else 1
-        self._batches = make_batches(recipe, sampler, hardware)
+        self._batches = make_batches(recipe, sampler, hardware, spare)
         self._loss = recipe.loss()
         with seeded("weights", *key):
             self._network = hardware.place(recipe.network())
