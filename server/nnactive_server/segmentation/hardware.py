@@ -10,6 +10,10 @@ import torch
 
 from nnactive_server.core.cores import available_cores
 
+PREDICTION_BYTES = 4 * 2**30
+"""The same on every machine, so that a case takes the same path on all of them. Together with what a process
+with torch needs anyway, 6 GB are enough for any case; larger slabs gain nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Hardware:
@@ -21,6 +25,10 @@ class Hardware:
         channels_last: memory layout of 3D tensors; for CUDA, it gains nothing on CPUs (measured).
         threads: CPU threads torch may use.
         name: the processor, for people.
+        prediction_bytes: main memory that the arrays of one case may take while it is predicted; a case whose
+            whole arrays would take more is predicted in slabs, see `slabs.py`.
+        resident: training cases lie on the device and are augmented there, and the host does not wait for
+            it after each step; for CUDA.
     """
 
     device: torch.device
@@ -28,6 +36,12 @@ class Hardware:
     channels_last: bool
     threads: int
     name: str
+    prediction_bytes: int = PREDICTION_BYTES
+    resident: bool = False
+
+    def arranged(self, images: torch.Tensor) -> torch.Tensor:
+        """Images (B, C, z, y, x) in the memory layout that is fast on the device."""
+        return images.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else images
 
     def precision(self) -> AbstractContextManager[object]:
         """The context in which a network is called."""
@@ -64,7 +78,9 @@ def detect() -> Hardware:
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         dtype = torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-        return Hardware(torch.device("cuda", 0), dtype, True, threads, torch.cuda.get_device_name(0))
+        return Hardware(
+            torch.device("cuda", 0), dtype, True, threads, torch.cuda.get_device_name(0), resident=True
+        )
     features = torch.cpu.get_capabilities()
     native_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     name = str(features.get("cpu_name") or features.get("architecture") or "CPU")
