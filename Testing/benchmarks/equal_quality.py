@@ -1,0 +1,179 @@
+"""Do the fast paths learn as well as stock nnU-Net? The same images, labels, plan and number of steps.
+
+    python Testing/benchmarks/equal_quality.py OUT [--seeds 3] [--steps 2000] [--workers 2]
+
+One network a run, nnU-Net's optimiser (SGD, momentum 0.99, polynomial decay) and full augmentation, network and
+crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the hippocampus images of the pool. Three arms:
+
+    stock     nnU-Net's own trainer, loader and preprocessing
+    host      ours: nnU-Net's transforms on the processor, compiled convolutions
+    device    ours: cases kept on the device and augmented there in batches (without a GPU, on CPU tensors)
+
+All are judged by the same code on the test images. Runs that are done are skipped; some 5 min a run and core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from run import HIPPOCAMPUS
+from table import head, line, machine_line
+from train_stock import stock_step
+
+from nnactive_server.core.files import read_json, write_json
+from nnactive_server.dataset import LoopPatch, RawDataset, split_cases, start_budget
+from nnactive_server.evaluation.dice import dice_per_class, mean_dice
+from nnactive_server.segmentation import Engine, get_profile
+from nnactive_server.segmentation.hardware import detect
+from nnactive_server.segmentation.training import member_path
+from nnactive_server.study.truth import Clinician
+
+ARMS = ("stock", "host", "device")
+PATCHES, PATCH, TEST_SHARE = 100, (20, 20, 20), 0.25
+
+
+class Setting:
+    """What all arms share: project, plan and preprocessed images in a folder, made once."""
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self.steps = folder, steps
+        self.truth = RawDataset.open(HIPPOCAMPUS)
+        self.clinician = Clinician(self.truth)
+        self.pool, self.test = split_cases(self.truth.cases, TEST_SHARE)
+        self.project = self._project()
+        self.annotated = [case for case in self.pool if self.project.has_label(case)]
+        self.profile = replace(
+            get_profile("fast-cpu", members=1, optimiser="sgd", learning_rate=1e-2, augmentation="full"),
+            **{"first_iterations": steps, "warm_up": 0, "averaging": 0.0, "weight_decay": 3e-5},
+        )
+
+    def engine(self, resident: bool = False) -> Engine:
+        hardware = replace(detect(), resident=resident)
+        engine = Engine(self.project, self.folder / "work", self.profile, hardware=hardware)
+        if not (self.folder / "ready").exists():
+            engine.prepare(self.pool)  # the plan must not see the test images
+            engine.prepare(self.truth.cases)
+            engine.update_labels(self.annotated)
+            (self.folder / "ready").touch()
+        return engine
+
+    def _project(self) -> RawDataset:
+        root = self.folder / "project"
+        if (root / "loop_000.json").exists():
+            return RawDataset.open(root)
+        project = RawDataset.create(
+            root, self.truth.labels.as_partial(), self.truth.channels, self.truth.file_ending, "quality"
+        )
+        (root / "imagesTr").mkdir(exist_ok=True)
+        for case in self.truth.cases:
+            for path in self.truth.image_paths(case):
+                (root / "imagesTr" / path.name).symlink_to(path.resolve())
+        project = RawDataset.open(root)
+        shapes = {case: project.geometry(case).shape for case in self.pool}
+        label = self.clinician.label
+        chosen = start_budget(shapes, label, project.labels, PATCH, PATCHES, 1)
+        self.clinician.annotate(project, 0, [LoopPatch(entry.case, entry.patch) for entry in chosen])
+        return project
+
+
+def train_stock(setting: Setting, engine: Engine, out: Path, seed: int) -> None:
+    """nnU-Net's trainer; the learning rate falls over our number of steps as it would over its epochs."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what nnU-Net draws from
+    labelled = _Only(setting.project, setting.annotated)
+    device = engine.hardware.device
+    with stock_step(labelled, engine.plan, out / "stock", device) as (batch, step):
+        trainer = step.__self__
+        for number in range(setting.steps):
+            for group in trainer.optimizer.param_groups:
+                group["lr"] = trainer.initial_lr * (1 - number / setting.steps) ** 0.9
+            step(batch())
+    torch.save(trainer.network.state_dict(), member_path(out, 0))
+
+
+class _Only:
+    """A data set of some of its cases."""
+
+    def __init__(self, whole: RawDataset, cases: list[str]) -> None:
+        self.cases = tuple(cases)
+        self.image_paths, self.label_path = whole.image_paths, whole.label_path
+
+
+def one(setting: Setting, arm: str, seed: int) -> None:
+    out = setting.folder / arm / f"seed-{seed}"
+    if (out / "result.json").exists():
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    engine = setting.engine(resident=arm == "device")
+    start = time.perf_counter()
+    if arm == "stock":
+        train_stock(setting, engine, out, seed)
+    else:
+        engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
+    seconds = time.perf_counter() - start
+    labels = setting.truth.labels
+    rows = [
+        dice_per_class(engine.predict_member(out, case, 0).argmax(0), setting.clinician.label(case), labels)
+        for case in setting.test
+    ]
+    write_json(out / "result.json", {"dice": mean_dice(rows), "seconds": round(seconds, 1)})
+
+
+def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
+    """All runs, some at the same time with a core each."""
+    Setting(folder, steps).engine()
+    todo = [(arm, seed) for seed in range(1, seeds + 1) for arm in ARMS]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if workers > 1 else dict(os.environ)
+    running: list[subprocess.Popen] = []
+    for number, (arm, seed) in enumerate(todo):
+        while len([p for p in running if p.poll() is None]) >= workers:
+            time.sleep(0.5)
+        command = [sys.executable, __file__, str(folder), "--steps", str(steps), "--one", arm, str(seed)]
+        if workers > 1:
+            command = ["taskset", "-c", str(number % workers), *command]
+        running.append(subprocess.Popen(command, env=environment))
+    if any(process.wait() for process in running):
+        sys.exit("a run failed; its words are above. The same command goes on with the others.")
+
+
+def report(folder: Path, seeds: int, steps: int) -> None:
+    print(machine_line())
+    print(f"{steps} steps, {PATCHES} patches of 20x20x20, {seeds} seeds; mean Dice of the test images:\n")
+    print(head("arm", *(f"seed {seed}" for seed in range(1, seeds + 1)), "mean", "spread", "seconds a run"))
+    for arm in ARMS:
+        results = [read_json(folder / arm / f"seed-{s}" / "result.json") for s in range(1, seeds + 1)]
+        dice = [result["dice"] for result in results]
+        spread = statistics.stdev(dice) if seeds > 1 else float("nan")
+        seconds = statistics.mean(result["seconds"] for result in results)
+        cells = [f"{value:.3f}" for value in (*dice, statistics.mean(dice), spread)]
+        print(line(arm, *cells, f"{seconds:.0f}"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--workers", type=int, default=2, help="runs at the same time, a core each")
+    parser.add_argument("--one", nargs=2, metavar=("ARM", "SEED"), help="one run, as the others are started")
+    arguments = parser.parse_args()
+    folder = arguments.out.resolve()
+    if arguments.one:
+        arm, seed = arguments.one
+        one(Setting(folder, arguments.steps), arm, int(seed))
+        return
+    every(folder, arguments.seeds, arguments.steps, arguments.workers)
+    report(folder, arguments.seeds, arguments.steps)
+
+
+if __name__ == "__main__":
+    main()
