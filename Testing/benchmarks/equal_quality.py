@@ -2,8 +2,8 @@
 
     python Testing/benchmarks/equal_quality.py OUT [--seeds 3] [--steps 2000] [--workers 2]
 
-One network a run, nnU-Net's optimiser (SGD, momentum 0.99, polynomial decay) and full augmentation, network and
-crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the hippocampus images of the pool. Three arms:
+One network a run, nnU-Net's optimiser (SGD, momentum 0.99, polynomial decay) and full augmentation, network
+and crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the pool. Three arms:
 
     stock     nnU-Net's own trainer, loader and preprocessing
     host      ours: nnU-Net's transforms on the processor, compiled convolutions
