@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from NNActiveLogic.client.values import Case, CycleStatistics, Statistics
+from NNActiveLogic.client.values import Case, CycleStatistics, Outlook, Statistics
 from NNActiveLogic.presenter import words
 
 
@@ -51,7 +51,7 @@ class WeakCase:
 
 @dataclass(frozen=True, slots=True)
 class ProgressView:
-    """What is shown; cases with the lowest predicted quality first."""
+    """What is shown; cases with the lowest predicted quality first. `advice`: whether to go on."""
 
     curves: tuple[Curve, ...]
     coverage: tuple[Coverage, ...]
@@ -64,7 +64,7 @@ def progress(statistics: Statistics, cases: Sequence[Case], classes: Sequence[st
     return ProgressView(
         tuple(curve(statistics.cycles, name) for name in classes),
         coverage(statistics, classes),
-        advice(statistics.cycles),
+        outlook(statistics.outlook) or advice(statistics.cycles),
         weakest_first(cases),
     )
 
@@ -94,6 +94,23 @@ def weakest_first(cases: Sequence[Case]) -> tuple[WeakCase, ...]:
     """Cases by predicted quality; those without one last, by name."""
     found = [WeakCase(one.id, one.name, one.predicted_quality, one.annotated_patches) for one in cases]
     return tuple(sorted(found, key=lambda one: (one.quality is None, one.quality or 0.0, one.name)))
+
+
+def outlook(told: Outlook | None) -> str:
+    """What the server expects of another round, in a sentence; empty when it cannot tell yet.
+
+    Its curve needs some trainings more than `advice` does.
+    """
+    if told is None or told.gain is None:
+        return ""
+    gain, low, high = (_tenths(value) for value in (told.gain.mean, told.gain.low, told.gain.high))
+    if told.worth is None:
+        return words.say(words.OUTLOOK_OPEN, low=low, high=high)
+    if told.worth:
+        return words.say(words.OUTLOOK_GO_ON, gain=gain, low=low, high=high)
+    if told.gain.high < 0.0005:  # shown as 0.0
+        return words.say(words.OUTLOOK_NONE)
+    return words.say(words.OUTLOOK_STOP, high=high)
 
 
 def advice(cycles: Sequence[CycleStatistics]) -> str:
@@ -126,6 +143,10 @@ def _mean(cycle: CycleStatistics) -> float | None:
 def _spread(cycle: CycleStatistics) -> float | None:
     found = [spread for spread in (cycle.fold_spread or {}).values() if spread is not None]
     return fmean(found) if found else None
+
+
+def _tenths(dice: float) -> str:
+    return f"{100 * dice:z.1f}"
 
 
 def _points(dice: float) -> str:

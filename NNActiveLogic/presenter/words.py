@@ -240,6 +240,12 @@ UNLIKELY = (
     "Another round is not likely to pay: the last ones gained {gain} each, chance alone makes {spread}."
 )
 PERHAPS = "Another round may pay: the last ones gained {gain} each, chance alone makes {spread}."
+OUTLOOK_GO_ON = "Another round is likely to pay: about {gain} Dice points more ({low} to {high})."
+OUTLOOK_STOP = "Another round is not likely to pay: {high} Dice points more at most."
+OUTLOOK_NONE = "Another round is not likely to pay: no better agreement is to be expected."
+OUTLOOK_OPEN = (
+    "There is not enough data yet to say whether another round will pay: {low} to {high} Dice points more."
+)
 POINTS = "{n} Dice points"
 POINT = "{n} Dice point"
 

@@ -197,7 +197,17 @@ class StandIn:
             "cycle": 0, "patches": 0, "foreground_voxels": 0, "minutes": 0.0, "dice_per_class": None,
             "fold_spread": None, "seconds": {},
         }  # fmt: skip
-        return Reply(json={"cycles": [cycle], "balance": {"organ": 0}, "cost": {"minutes": 0.0}})
+        saving = {
+            "baseline": None, "share": None, "share_by_foreground": None, "patches": None, "hours": None,
+            "hours_by_foreground": None, "compute_hours": 0.0, "rests_on": [],
+            "words": "Saving: not enough data to say; the server was started without a study.",
+        }  # fmt: skip
+        return Reply(
+            json={
+                "cycles": [cycle], "balance": {"organ": 0}, "cost": {"minutes": 0.0}, "outlook": None,
+                "saving": saving,
+            }
+        )  # fmt: skip
 
     @route("HEAD", "/v1/blobs/{sha256}", "annotator")
     def has_blob(self, request, sha256):

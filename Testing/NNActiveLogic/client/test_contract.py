@@ -238,7 +238,11 @@ def test_a_poll_without_news_comes_back_empty(client):
 
 
 def test_statistics_can_be_read(client, project):
-    assert client.statistics(project.id).cycles is not None
+    found = client.statistics(project.id)
+    assert found.cycles is not None
+    assert found.outlook is None
+    assert (found.saving.share, found.saving.hours) == (None, None)
+    assert "not enough data to say" in found.saving.words
 
 
 def test_a_wrong_token_is_named(server, connect):

@@ -13,7 +13,7 @@ from NNActiveLogic.client.addresses import part, read_address
 from NNActiveLogic.client.answers import Answer, Kind, Reason
 from NNActiveLogic.client.errors import BadAddress, ProtocolError
 from NNActiveLogic.client.parsing import parse, parse_list
-from NNActiveLogic.client.values import Box, Event, Job, Patch, Role, Statistics
+from NNActiveLogic.client.values import Box, Event, Job, Outlook, Patch, Range, Role, Statistics
 
 PATCH = {
     "id": "p", "project": "q", "case": "c", "cycle": 1, "rank": 1,
@@ -34,6 +34,22 @@ def test_a_patch_is_read_with_what_it_holds():
     assert patch.lease.mine
     assert not patch.taken
     assert isinstance(patch.score, float)
+
+
+def test_statistics_of_a_server_that_tells_no_outlook_are_read():
+    plain = {"cycles": [], "balance": {}, "cost": {}}
+    found = parse(Statistics, plain, "statistics")
+    assert (found.outlook, found.saving) == (None, None)
+    gain = {"low": 0, "mean": 0.01, "high": 0.02}
+    told = {
+        "outlook": {"gain": gain, "worth": None, "words": "One more cycle.", "patches": 20},
+        "saving": {"share": gain, "patches": None, "hours": None, "words": "Saving.", "rests_on": []},
+    }
+    found = parse(Statistics, plain | told, "statistics")
+    assert found.outlook == Outlook(Range(0.0, 0.01, 0.02), None, "One more cycle.")
+    assert (found.saving.share.high, found.saving.hours) == (0.02, None)
+    with pytest.raises(ProtocolError, match="worth"):
+        parse(Statistics, plain | {"outlook": told["outlook"] | {"worth": "yes"}}, "statistics")
 
 
 def test_keys_of_a_newer_server_are_ignored():

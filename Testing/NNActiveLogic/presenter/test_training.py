@@ -2,9 +2,9 @@
 
 import pytest
 
-from NNActiveLogic.client.values import CycleStatistics, Job, Progress
+from NNActiveLogic.client.values import CycleStatistics, Job, Outlook, Progress, Range, Statistics
 from NNActiveLogic.presenter import words
-from NNActiveLogic.presenter.progress import advice
+from NNActiveLogic.presenter.progress import advice, outlook, progress
 from NNActiveLogic.presenter.training import _sentence, stage_words
 
 
@@ -152,6 +152,46 @@ def cycle(number, dice, spread=0.04):
 )
 def test_whether_another_round_pays_is_told_from_gains_and_chance(dice, spread, begins):
     assert advice([cycle(n, one, spread) for n, one in enumerate(dice)]).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    ("gain", "worth", "expected"),
+    [
+        (
+            Range(0.006, 0.0123, 0.02),
+            True,
+            "Another round is likely to pay: about 1.2 Dice points more (0.6 to 2.0).",
+        ),
+        (
+            Range(-0.002, 0.001, 0.004),
+            False,
+            "Another round is not likely to pay: 0.4 Dice points more at most.",
+        ),
+        (
+            Range(-0.03, -0.02, -0.01),
+            False,
+            "Another round is not likely to pay: no better agreement is to be expected.",
+        ),
+        (
+            Range(-0.0001, 0.01, 0.03),
+            None,
+            "There is not enough data yet to say whether another round will pay: "
+            "0.0 to 3.0 Dice points more.",
+        ),
+    ],
+)
+def test_what_the_server_expects_of_another_round_is_told(gain, worth, expected):
+    told = Outlook(gain, worth, "words of the server")
+    assert outlook(told) == expected
+    assert progress(Statistics((), {}, {}, told), (), ()).advice == expected
+
+
+@pytest.mark.parametrize("told", [None, Outlook(None, None, "One more cycle: not enough data to say.")])
+def test_without_a_number_of_the_server_the_gains_so_far_are_told(told):
+    cycles = (cycle(0, 0.5), cycle(1, 0.6))
+    found = progress(Statistics(cycles, {}, {}, told), (), ()).advice
+    assert found == advice(cycles)
+    assert "the last one gained 10 Dice points" in found
 
 
 def test_what_was_empty_before_the_first_model_is_loaded_again_with_it(ann, clinic):

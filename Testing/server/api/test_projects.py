@@ -68,11 +68,14 @@ def test_settings_can_be_changed_before_the_first_training(ann, project):
     assert ann.project(project.id).strategy == "bald"
 
 
-def test_statistics_begin_empty(ann, project):
+def test_statistics_begin_empty(live, ann, project):
     found = ann.statistics(project.id)
     assert found.cycles == ()
     assert found.balance == {"organ": 0, "lesion": 0}
     assert found.cost["patches"] == 0
+    assert (found.outlook, found.saving.share) == (None, None)
+    assert "started without a study" in found.saving.words
+    assert "Saving" not in live.call("GET", "/").text  # the operator's page keeps quiet about it
 
 
 @pytest.mark.usefixtures("case")

@@ -5,15 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nnactive_server.core.economy import NOT_ENOUGH, Estimate
 from nnactive_server.core.errors import NNActiveError
-from nnactive_server.evaluation.saving import (
-    NOT_ENOUGH,
-    Estimate,
-    mean_interval,
-    next_gain,
-    pooled_mean,
-    saved_share,
-)
+from nnactive_server.evaluation.saving import mean_interval, next_gain, pooled_mean, saved_share
 
 BUDGETS = np.arange(1, 6) * 20.0
 
@@ -111,6 +105,22 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
         truth = drop * (math.exp(-rate * 80) - math.exp(-rate * 100))
         inside.append(found.low <= truth <= found.high)
     assert np.mean(inside) >= 0.85
+
+
+def test_the_gain_can_be_asked_for_from_beyond_the_last_point() -> None:
+    top, drop, rate = 0.9, 0.2, 0.02
+    truth = drop * (math.exp(-rate * 100) - math.exp(-rate * 120))
+    found = next_gain(BUDGETS, curve(top, drop, rate), 20, since=120)
+    assert found.mean == pytest.approx(truth, rel=0.05)
+    assert found.mean < next_gain(BUDGETS, curve(top, drop, rate), 20).mean
+    assert next_gain(BUDGETS, curve(top, drop, rate), 20, since=100) == next_gain(
+        BUDGETS, curve(top, drop, rate), 20
+    )
+
+
+def test_amounts_that_fall_are_refused() -> None:
+    with pytest.raises(NNActiveError, match="must not fall"):
+        next_gain([20, 40, 30, 60], [0.5, 0.6, 0.7, 0.8], 20)
 
 
 def test_no_curve_rises_beyond_a_dice_of_one() -> None:

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nnactive_server.core.economy import NOT_ENOUGH
 from nnactive_server.core.errors import Cancelled, LoopError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.dataset import RawDataset, read_loops
+from nnactive_server.evaluation.saving import next_gain
+from nnactive_server.jobs.outlook import outlook
 from nnactive_server.jobs.reporting import JobMonitor
 from nnactive_server.loop import BusyProject, CycleFolder, project_lock, read_maps
 from nnactive_server.query import strategy_names
@@ -23,7 +26,7 @@ from testkit.clinic import SETTINGS, Clinic
 RESULT = {
     "cycle", "model", "patches", "annotated_voxels", "foreground_voxels", "minutes", "classes",
     "dice_per_class", "mean_dice", "fold_spread", "folds", "independent", "before_training", "seconds",
-    "quality", "proposed", "missing", "shortages",
+    "quality", "proposed", "missing", "shortages", "outlook",
 }  # fmt: skip
 
 
@@ -314,6 +317,33 @@ def test_the_seconds_of_a_cycle_are_expected_of_the_next(clinic: Clinic) -> None
     result = clinic.cycle(monitor=monitor)
     assert list(monitor.expected) == ["train", "evaluate", "predict", "query"]
     assert result["seconds"].keys() >= monitor.expected.keys()
+
+
+@pytest.mark.parametrize(
+    ("warm", "judged_on", "trainings"), [(False, "held-out", 5), (True, "before-training", 4)]
+)
+def test_after_enough_trainings_the_next_one_has_an_outlook(
+    store: Store, data: Path, source: RawDataset, warm: bool, judged_on: str, trainings: int
+) -> None:
+    clinic = Clinic.found(store, data, source, profile_overrides={"warm_start": warm})
+    clinic.start()
+    results = [clinic.cycle()]
+    assert results[0]["outlook"]["verdict"] == NOT_ENOUGH
+    for number in range(1, 5):
+        clinic.answer_batch(number)
+        results.append(clinic.cycle())
+    told = results[-1]["outlook"]
+    assert (told["judged_on"], told["trainings"], told["patches"]) == (judged_on, trainings, 3)
+    curve = [r["before_training"] for r in results[1:]] if warm else [r["dice_per_class"] for r in results]
+    known = [name for name in ("large", "small") if all(one[name] is not None for one in curve)]
+    dice = [sum(one[name] for name in known) / len(known) for one in curve]
+    amounts = [r["patches"] for r in results]
+    assert told["mean"] == pytest.approx(next_gain(amounts[:trainings], dice, 3, since=amounts[-1]).mean)
+    assert told["low"] <= told["mean"] <= told["high"]
+    (*_, (_, newest)) = clinic.store.jobs.results(clinic.project.id, "cycle")
+    assert newest["outlook"] == told
+    older = [{key: value for key, value in one.items() if key != "outlook"} for one in results]
+    assert outlook(older) == told
 
 
 def test_start_patches_and_two_projects_do_not_meet(clinic: Clinic, source: RawDataset) -> None:

@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from nnactive_server.api.outlook import Spent, outlook_out, saving_out
 from nnactive_server.api.replies import CycleOut, StatisticsOut
+from nnactive_server.api.simulations import Simulations
 from nnactive_server.store import JobState, Kind, Project, Store
 
 CYCLE = "cycle"
@@ -62,8 +64,14 @@ def learning(store: Store, project: str) -> Learning:
     return Learning(done, any(state in _UNFINISHED for state, _ in ends))
 
 
-def statistics(store: Store, project: Project) -> StatisticsOut:
-    """Learning curve, balance and cost of a project."""
+def statistics(store: Store, project: Project, simulations: Simulations | None = None) -> StatisticsOut:
+    """Learning curve, balance and cost of a project, and whether active learning pays in it.
+
+    Args:
+        store: of the server.
+        project: whose.
+        simulations: of strategies like the project's; None when nobody gave any.
+    """
     known = learning(store, project.id)
     current = [record.answer for record in store.answers.current(project.id)]
     settled = [answer for answer in current if answer.kind.settles]
@@ -81,7 +89,14 @@ def statistics(store: Store, project: Project) -> StatisticsOut:
         "compute_minutes": sum(sum(one.values()) for one in seconds) / 60,
         "train_minutes": sum(one.get("train", 0.0) for one in seconds) / 60,
     }
-    return StatisticsOut(cycles=[_cycle(result) for result in known.results], balance=balance, cost=cost)
+    spent = Spent(len(settled), 60 * cost["minutes"], 60 * cost["compute_minutes"])
+    return StatisticsOut(
+        cycles=[_cycle(result) for result in known.results],
+        balance=balance,
+        cost=cost,
+        outlook=outlook_out(known.newest),
+        saving=saving_out(simulations, project.settings, spent, len(known.results)),
+    )
 
 
 def _cycle(result: Mapping[str, Any]) -> CycleOut:

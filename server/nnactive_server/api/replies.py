@@ -225,12 +225,71 @@ class CycleOut(Out):
     seconds: dict[str, float]
 
 
+class RangeOut(Out):
+    """An expected value with its interval."""
+
+    low: float
+    mean: float
+    high: float
+
+
+class OutlookOut(Out):
+    """What one more cycle would bring: gain of Mean Dice (0 to 1), and whether that is worth its work.
+
+    `gain` and `worth` are null when there is not enough data to say. `patches` would be annotated; the curve
+    has `trainings` points, of Dice on cases held out of training (`held-out`) or on answers that the model
+    had not seen yet (`before-training`).
+    """
+
+    gain: RangeOut | None
+    worth: bool | None
+    patches: int
+    trainings: int
+    judged_on: str
+    words: str
+
+
+class SimulationOut(Out):
+    """Simulations that a saving rests on: one setting of a study, and its paired runs."""
+
+    study: str
+    dataset: str
+    regime: str
+    profile: str
+    seeds: int
+
+
+class SavingOut(Out):
+    """What was probably saved against a baseline so far; null when there is not enough data to say.
+
+    `share` is saved of the baseline's patches for the same Dice, by simulation; `patches` and `hours` are
+    what that makes of this project's own answers and their time. `..._by_foreground`: if marking structures
+    takes the time, and not each patch the same. Negative: more was needed. What computing took is not taken
+    off, because it is no annotator's time.
+    """
+
+    baseline: str | None
+    share: RangeOut | None = None
+    share_by_foreground: RangeOut | None = None
+    patches: RangeOut | None = None
+    hours: RangeOut | None = None
+    hours_by_foreground: RangeOut | None = None
+    compute_hours: float
+    rests_on: list[SimulationOut] = []
+    words: str
+
+
 class StatisticsOut(Out):
-    """Learning curve, annotated patches that hold each class, and what it cost so far."""
+    """Learning curve, annotated patches that hold each class, and what it cost so far.
+
+    `outlook` is null before the first training.
+    """
 
     cycles: list[CycleOut]
     balance: dict[str, int]
     cost: dict[str, float]
+    outlook: OutlookOut | None = None
+    saving: SavingOut | None = None
 
 
 class EventOut(Out):

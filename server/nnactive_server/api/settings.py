@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from nnactive_server.api.simulations import Simulations, read_simulations
 from nnactive_server.core.errors import ServerError
 
 LOOPBACK_NAMES = frozenset({"localhost"})
@@ -64,9 +65,12 @@ class Settings:
         plain_http: other machines may connect without TLS.
         end_with: folder of locked files; the server ends when none is locked any more; see `users`.
         limits: sizes and times.
+        study: a study's folder, or its `saving.json`: what strategies save in simulations.
+        simulations: what `study` says, read once; None without one.
 
     Raises:
-        ServerError: others could connect without TLS, or a file or folder is missing.
+        ServerError: others could connect without TLS, a file or folder is missing, or the study's is not
+            valid.
     """
 
     data: Path
@@ -79,6 +83,8 @@ class Settings:
     plain_http: bool = False
     end_with: Path | None = None
     limits: Limits = field(default_factory=Limits)
+    study: Path | None = None
+    simulations: Simulations | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", frozenset(name.lower() for name in self.names))
@@ -95,6 +101,8 @@ class Settings:
                 "tokens. Give --tls-cert and --tls-key, or keep 127.0.0.1 and use an SSH tunnel; only where "
                 "something else encrypts, such as a proxy on this machine, say --plain-http"
             )
+        if self.study is not None:
+            object.__setattr__(self, "simulations", read_simulations(self.study))
 
     @property
     def scheme(self) -> str:

@@ -59,6 +59,13 @@ def serve(
             help="End when no program keeps a lock on a file in this folder any more.",
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE_OR_DIR",
+            help="An analysed study, or its saving.json: statistics then tell what was saved, by simulation.",
+        ),
+    ] = None,
 ) -> None:
     """Serve projects, patches, answers and training to 3D Slicer and other clients.
 
@@ -86,6 +93,7 @@ def serve(
             key=tls_key,
             plain_http=plain_http,
             end_with=end_with.resolve() if end_with else None,
+            study=study,
         )
         logging.basicConfig(
             level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"

@@ -8,69 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
+from nnactive_server.core.economy import GO_ON, NOT_ENOUGH, NOTHING, STOP, WORTH, Estimate, Gain
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.rng import generator
 from nnactive_server.evaluation.budgets import needed
 
 LEVEL = 0.95
-MIN_SEEDS = 3
-"""Fewer paired runs say nothing about the spread between runs."""
 MIN_CYCLES = 4
 """A curve of three parameters needs more points than it has parameters."""
-WORTH = 0.005
-"""Gain of Mean Dice below which another cycle is not worth its work, unless the caller says otherwise."""
 DRAWS, GRID = 200, 160
 RATES = (0.05, 20.0)
 """Slowest and fastest rate, in 1 / (annotation so far): nearly straight, and done after the first cycle."""
 NOISE_FLOOR = 5e-8
 """Added to the squares: a Dice is never known better than to 0.0001."""
-NOT_ENOUGH = "not enough data to say"
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean with its interval.
-
-    Attributes:
-        mean: NaN when there is no value.
-        low: lower end.
-        high: upper end; both NaN with fewer than two values.
-        count: values it rests on.
-    """
-
-    mean: float
-    low: float
-    high: float
-    count: int
-
-    @property
-    def known(self) -> bool:
-        """Whether the interval excludes zero and rests on `MIN_SEEDS` values or more."""
-        return self.count >= MIN_SEEDS and (self.low > 0 or self.high < 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Gain:
-    """Rise of Mean Dice expected of one more cycle.
-
-    Attributes:
-        mean: expected value; NaN when there are too few cycles.
-        low: lower end of the interval.
-        high: upper end.
-        ceiling: Dice the fitted curve tends to.
-        verdict: "stop", "go on" or "not enough data to say".
-    """
-
-    mean: float
-    low: float
-    high: float
-    ceiling: float
-    verdict: str
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) -> Estimate:
@@ -79,7 +33,7 @@ def mean_interval(values: Sequence[float] | np.ndarray, level: float = LEVEL) ->
     known = known[np.isfinite(known)]
     n = known.size
     if n == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     mean = float(known.mean())
     if n == 1:
         return Estimate(mean, math.nan, math.nan, 1)
@@ -99,7 +53,7 @@ def pooled_mean(means: Sequence[float], spreads: Sequence[float], seeds: Sequenc
     """
     m, s, n = (np.asarray(v, dtype=float) for v in (means, spreads, seeds))
     if m.size == 0:
-        return Estimate(math.nan, math.nan, math.nan, 0)
+        return NOTHING
     half = 1.96 * math.sqrt(float((s**2 / n).sum())) / m.size
     return Estimate(float(m.mean()), float(m.mean()) - half, float(m.mean()) + half, m.size)
 
@@ -137,6 +91,7 @@ def next_gain(
     dice: Sequence[float] | np.ndarray,
     step: float,
     *,
+    since: float | None = None,
     worth: float = WORTH,
     level: float = LEVEL,
 ) -> Gain:
@@ -148,9 +103,10 @@ def next_gain(
     - 2) / 2)` (Gelman et al., Bayesian Data Analysis, ch. 14). The interval holds `level` of the weight.
 
     Args:
-        amounts: patches annotated, one per cycle, rising.
+        amounts: patches annotated, one per cycle, not falling.
         dice: Mean Dice after each cycle.
         step: patches of one more cycle.
+        since: patches annotated before that cycle; those of the last point when not given.
         worth: gain that makes a cycle worth its work.
         level: of the interval.
 
@@ -159,16 +115,19 @@ def next_gain(
         above, otherwise, and with fewer than `MIN_CYCLES` cycles, "not enough data to say".
 
     Raises:
-        NNActiveError: lengths differ, values that are not finite, or a step that is not positive.
+        NNActiveError: lengths differ, values that are not finite, amounts that fall, or a step that is not
+            positive.
     """
     x, y = np.asarray(amounts, dtype=float), np.asarray(dice, dtype=float)
     if x.shape != y.shape or x.ndim != 1 or not (np.isfinite(x).all() and np.isfinite(y).all()) or step <= 0:
         raise NNActiveError(
             "next gain: give finite amounts and Dice, one of each per cycle, and a step above 0"
         )
+    if (np.diff(x) < 0).any():
+        raise NNActiveError("next gain: amounts must not fall from cycle to cycle")
     if x.size < MIN_CYCLES or np.ptp(x) == 0:
         return Gain(math.nan, math.nan, math.nan, math.nan, NOT_ENOUGH)
-    gains, ceilings, weights = _curves(x, y, step)
+    gains, ceilings, weights = _curves(x, y, x[-1] if since is None else since, step)
     if not weights.any():  # only curves beyond a Dice of 1 would fit, as while the rise still grows
         return Gain(math.nan, math.nan, math.nan, math.nan, NOT_ENOUGH)
     weights = weights / weights.sum()
@@ -176,11 +135,13 @@ def next_gain(
     reached = np.cumsum(weights[order])
     ends = np.searchsorted(reached, ((1 - level) / 2, (1 + level) / 2))
     low, high = (float(gains[order][min(end, order.size - 1)]) for end in ends)
-    verdict = "stop" if high < worth else "go on" if low > worth else NOT_ENOUGH
+    verdict = STOP if high < worth else GO_ON if low > worth else NOT_ENOUGH
     return Gain(float(gains @ weights), low, high, float(ceilings @ weights), verdict)
 
 
-def _curves(x: np.ndarray, y: np.ndarray, step: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _curves(
+    x: np.ndarray, y: np.ndarray, since: float, step: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gain, ceiling and weight of curves drawn from all that may fit; the same draws for every rate."""
     span, freedom = x[-1] - x[0], x.size - 2
     numbers = generator(0, "next gain", x.size)
@@ -188,7 +149,7 @@ def _curves(x: np.ndarray, y: np.ndarray, step: float) -> tuple[np.ndarray, np.n
     rates = np.geomspace(*RATES, GRID) / span
     fits = [_given_rate(x - x[0], y, rate, draws) for rate in rates]
     best = max(log_weight for _, _, log_weight in fits)
-    rises = np.exp(-rates * span) - np.exp(-rates * (span + step))
+    rises = np.exp(-rates * (since - x[0])) - np.exp(-rates * (since - x[0] + step))
     gains = np.array([drop * rise for (_, drop, _), rise in zip(fits, rises, strict=True)])
     tops = np.array([top for top, _, _ in fits])
     weights = np.array([np.full(DRAWS, math.exp(log_weight - best)) for _, _, log_weight in fits])

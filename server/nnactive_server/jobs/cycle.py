@@ -20,6 +20,7 @@ from nnactive_server.dataset import RawDataset, read_loops
 from nnactive_server.jobs.beginning import Plan, begin
 from nnactive_server.jobs.layout import model_name, project_root
 from nnactive_server.jobs.materialise import materialise
+from nnactive_server.jobs.outlook import outlook
 from nnactive_server.jobs.projects_on_disk import open_project
 from nnactive_server.jobs.reporting import JobContext, JobMonitor
 from nnactive_server.loop import (
@@ -34,7 +35,7 @@ from nnactive_server.loop import (
 from nnactive_server.loop.crossval import cross_validate
 from nnactive_server.query import Proposal, Query, describe, group_class
 from nnactive_server.segmentation.profiles import Profile
-from nnactive_server.store import NewPatch
+from nnactive_server.store import JobState, NewPatch
 
 EngineFactory = Callable[[RawDataset, Path, Profile, Monitor], SegmentationEngine]
 """`(project, workdir, profile, monitor) -> engine`."""
@@ -62,7 +63,7 @@ def run(context: JobContext, make_engine: EngineFactory = nnunet) -> dict[str, A
         The job's result, plain values: `cycle`, `model`, `patches`, `annotated_voxels`, `foreground_voxels`,
         `minutes`, `classes`, `before_training` as in `materialise`; `folds`, `dice_per_class`, `mean_dice`,
         `fold_spread`, `independent` as in `cross_validate`; `seconds` by stage; `quality` by case name;
-        `proposed`, `missing` (numbers of patches) and `shortages` of the query.
+        `proposed`, `missing` (numbers of patches) and `shortages` of the query; `outlook` as in `outlook`.
 
     Raises:
         LoopError: nothing is annotated, another cycle is due, or another process works on the project.
@@ -156,7 +157,7 @@ class _Run:
         quality: Mapping[str, float | None],
     ) -> dict[str, Any]:
         told = ("patches", "annotated_voxels", "foreground_voxels", "minutes", "classes", "before_training")
-        return {
+        result = {
             "cycle": self._plan.number,
             "model": model_name(self._plan.number),
             **{name: learned[name] for name in told},
@@ -167,6 +168,12 @@ class _Run:
             "missing": proposal.missing,
             "shortages": [asdict(shortage) for shortage in proposal.shortages],
         }
+        return {**result, "outlook": outlook([*self._before(), result])}
+
+    def _before(self) -> list[Mapping[str, Any]]:
+        """Results of the trainings before this one, oldest first."""
+        ends = self._store.jobs.results(self._project.id, self._job.kind)
+        return [result for state, result in ends if state == JobState.SUCCEEDED and result is not None]
 
 
 def explanation(query: Query, project: RawDataset) -> dict[str, Any]:

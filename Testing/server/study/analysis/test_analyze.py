@@ -98,6 +98,29 @@ def test_the_document_holds_every_table_but_the_raw_cycles(written: tuple[Path, 
     assert found["tables"]["targets"][0]["patches, median"] is None  # not reached
 
 
+def test_the_savings_are_written_for_the_server(written: tuple[Path, Analysis]) -> None:
+    out, analysis = written
+    found = json.loads((out / "saving.json").read_text())
+    assert {key: found[key] for key in ("format", "version", "study", "baseline")} == {
+        "format": "nnactive-saving",
+        "version": 1,
+        "study": "organs-study",
+        "baseline": "random-fg-66",
+    }
+    told = [(one["regime"], one["strategy"]) for one in found["savings"]]
+    assert told == [(one.setting.regime, one.strategy) for one in analysis.savings]
+    first, saving = found["savings"][0], analysis.savings[0]
+    assert first["patches"] == {
+        "mean": saving.patches.mean,
+        "low": saving.patches.low,
+        "high": saving.patches.high,
+        "seeds": 4,
+    }
+    assert first["foreground"]["mean"] == saving.foreground.mean
+    assert (first["name"], first["parameters"]) == (saving.strategy, {})
+    assert "/data/of/somebody" not in json.dumps(found)
+
+
 def test_the_same_study_gives_the_same_files(
     written: tuple[Path, Analysis], commanded: tuple[Path, Result]
 ) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nnactive_server.core.economy import NOT_ENOUGH, stop_sentence
 from nnactive_server.core.errors import LoopError, NNActiveError
 from nnactive_server.evaluation import fg_efficiency
-from nnactive_server.evaluation.saving import NOT_ENOUGH
 from nnactive_server.study.analysis import Setting, StudyResults, compute, read_study
 from nnactive_server.study.analysis.compare import agreements, rankings, shown_rankings
-from nnactive_server.study.analysis.cost import Prices, saving_sentences, stop_sentence, study_cost
+from nnactive_server.study.analysis.cost import Prices, saving_sentences, study_cost
 from nnactive_server.study.analysis.scores import next_cycle, saving, score
 from testkit.study_folder import add_full, add_run
 

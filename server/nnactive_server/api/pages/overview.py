@@ -8,10 +8,12 @@ from typing import Any
 
 from nnactive_server import __version__
 from nnactive_server.api.learning import Learning, learning
+from nnactive_server.api.outlook import Spent, outlook_out, saving_out
 from nnactive_server.api.pages.curve import Curve, colour_of, draw
 from nnactive_server.api.pages.jobs import JobView, ended, unfinished
 from nnactive_server.api.pages.machine import Machine, machine
 from nnactive_server.api.server import Server
+from nnactive_server.api.simulations import Simulations
 from nnactive_server.api.views import SETTLED
 from nnactive_server.store import Effort, PatchState, Project, Role, Store, Token, efforts
 
@@ -84,6 +86,8 @@ class ProjectView:
         model: version of the newest model.
         trainings: complete ones.
         curve: None before the first figure.
+        outlook: what one more training would bring, a sentence; empty when nobody knows.
+        saving: what was saved by the strategy, likewise; empty without a study.
     """
 
     name: str
@@ -100,6 +104,8 @@ class ProjectView:
     model: str | None
     trainings: int
     curve: Curve | None
+    outlook: str
+    saving: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,19 +148,21 @@ def look(server: Server, caller: Token) -> Overview:
         machine=machine(server.data, [f"{job.title} for {job.project}" for job in jobs if job.running]),
         jobs=jobs,
         ended=ended(store, names),
-        projects=tuple(_project(store, project) for project in projects),
+        projects=tuple(_project(store, project, server.settings.simulations) for project in projects),
         tokens=store.tokens.list()[::-1] if caller.role.covers(Role.ADMIN) else None,
         refresh=BUSY_SECONDS if jobs else QUIET_SECONDS,
     )
 
 
-def _project(store: Store, project: Project) -> ProjectView:
+def _project(store: Store, project: Project, simulations: Simulations | None) -> ProjectView:
     known, counts = learning(store, project.id), store.patches.counts(project.id)
     people = efforts(store.database, project.id)
     # A query that found no room leaves no patches, and its batch is the newest one nevertheless.
     newest = max([*counts, known.next_training])
     states = _states(counts, newest)
     asked = sum(one.newest for one in states)
+    cost = _cost(known, people, sum(one.all for one in states if one.state in SETTLED))
+    outlook = outlook_out(known.newest)
     return ProjectView(
         name=project.name,
         labels=_labels(project, known),
@@ -166,11 +174,20 @@ def _project(store: Store, project: Project) -> ProjectView:
         missing=known.newest.get("missing", 0),
         at_work=_at_work(store, project.id),
         people=people,
-        cost=_cost(known, people, sum(one.all for one in states if one.state in SETTLED)),
+        cost=cost,
         model=known.model,
         trainings=known.next_training,
         curve=draw(known.results, project.settings["labels"]),
+        outlook=outlook.words if outlook else "",
+        saving=_saving(simulations, project, cost, known.next_training),
     )
+
+
+def _saving(simulations: Simulations | None, project: Project, cost: Cost, trainings: int) -> str:
+    if simulations is None:
+        return ""
+    spent = Spent(cost.patches, cost.annotation, cost.computing)
+    return saving_out(simulations, project.settings, spent, trainings).words
 
 
 def _labels(project: Project, known: Learning) -> tuple[Label, ...]:

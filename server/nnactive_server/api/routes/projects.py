@@ -68,8 +68,8 @@ def change_project(
 
 @router.get("/{project}/statistics")
 def read_statistics(project: str, server: Here, caller: Viewer) -> StatisticsOut:
-    """Learning curve, class balance and cost so far."""
-    return statistics(server.store, server.store.projects.get(project))
+    """Learning curve, class balance and cost so far; what was saved, and what one more cycle would bring."""
+    return statistics(server.store, server.store.projects.get(project), server.settings.simulations)
 
 
 @router.post("/{project}/suggestion")

@@ -1,4 +1,4 @@
-"""`study analyze`: a study's folder in, tables, figures and a report out."""
+"""`study analyze`: a study's folder in, tables, figures, a report and `saving.json` out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from nnactive_server.study.analysis.findings import Analysis, compute, document
 from nnactive_server.study.analysis.montage import montages
 from nnactive_server.study.analysis.report import report
 from nnactive_server.study.analysis.results import Setting, read_study
+from nnactive_server.study.analysis.savings import SAVING, saving_document
 from nnactive_server.study.analysis.scores import BASELINE
 from nnactive_server.study.analysis.table import write_csv
 
@@ -41,7 +42,7 @@ def draw(analysis: Analysis, *, pictures_of_patients: bool = True) -> tuple[Pict
 def analyze(
     folder: Path, out: Path | None = None, *, baseline: str = BASELINE, pictures_of_patients: bool = True
 ) -> Analysis:
-    """Read a study, finished or not, and write tables, figures, `report.html` and `analysis.json`.
+    """Read a study, finished or not, and write tables, figures, report, `analysis.json` and `saving.json`.
 
     Args:
         folder: of the study.
@@ -62,6 +63,7 @@ def analyze(
         _write(target / "figures" / f"{picture.name}.svg", svg(picture.figure).encode())
     _write(target / "report.html", report(analysis, pictures, drawn).encode())
     write_json(target / "analysis.json", document(analysis))
+    write_json(target / SAVING, saving_document(analysis.results, analysis.savings, baseline))
     return analysis
 
 

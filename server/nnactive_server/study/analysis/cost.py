@@ -7,14 +7,14 @@ overhead, the caller what a patch and an hour cost.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from nnactive_server.core.economy import MIN_SEEDS, NOT_ENOUGH, Estimate, saved, stop_sentence
 from nnactive_server.core.errors import NNActiveError
-from nnactive_server.evaluation.saving import MIN_SEEDS, NOT_ENOUGH, WORTH, Estimate, Gain
 from nnactive_server.study import report_html as html
 from nnactive_server.study.analysis.results import StudyResults
+from nnactive_server.study.analysis.savings import number, plain
 from nnactive_server.study.analysis.scores import BASELINE, NextCycle, Saving, next_cycle, saving
 
 
@@ -70,17 +70,17 @@ class Cost:
             "profile": s.setting.profile,
             "strategy": s.strategy,
             "baseline": s.baseline,
-            "patches_saved": _plain(s.patches),
-            "foreground_saved": _plain(s.foreground),
-            "final_dice_gain": _plain(s.dice),
-            "minutes_saved": _plain(self.minutes),
-            "minutes_saved_by_foreground": _plain(self.minutes_by_foreground),
-            "money_saved": _plain(self.money),
-            "more_computing_seconds": _number(s.compute_seconds),
+            "patches_saved": plain(s.patches),
+            "foreground_saved": plain(s.foreground),
+            "final_dice_gain": plain(s.dice),
+            "minutes_saved": plain(self.minutes),
+            "minutes_saved_by_foreground": plain(self.minutes_by_foreground),
+            "money_saved": plain(self.money),
+            "more_computing_seconds": number(s.compute_seconds),
             "next_cycle": {
-                "gain": _number(self.next.gain.mean),
-                "low": _number(self.next.gain.low),
-                "high": _number(self.next.gain.high),
+                "gain": number(self.next.gain.mean),
+                "low": number(self.next.gain.low),
+                "high": number(self.next.gain.high),
                 "verdict": self.next.gain.verdict,
             },
             "words": list(self.sentences),
@@ -141,35 +141,18 @@ def saving_sentences(saving: Saving) -> tuple[str, ...]:
     )
 
 
-def stop_sentence(gain: Gain, worth: float = WORTH) -> str:
-    """What one more cycle would bring, in words, or that it cannot be told."""
-    if math.isnan(gain.mean):
-        return f"One more cycle: {NOT_ENOUGH}; the curve has too few cycles or does not level off yet."
-    ends = f"{100 * gain.low:+.2f} to {100 * gain.high:+.2f}"
-    expected = f"expected gain of Mean Dice {100 * gain.mean:+.2f} points (95 % interval {ends})"
-    words = {
-        "stop": f"stopping is reasonable, {expected}, below {100 * worth:g}.",
-        "go on": f"worth it, {expected}.",
-    }
-    return f"One more cycle: {words.get(gain.verdict, f'{NOT_ENOUGH}, {expected}.')}"
-
-
 def _cost(found: Saving, following: NextCycle, prices: Prices) -> Cost:
     whole = found.baseline_patches * prices.seconds_per_patch / 60
     overhead = found.compute_seconds / 3600 * prices.machine_hour
     per_minute = prices.clinician_hour / 60
-    minutes = _scaled(found.patches, whole)
+    minutes = saved(found.patches, whole)
     return Cost(
         found,
         following,
         minutes,
-        _scaled(found.foreground, whole),
-        _scaled(minutes, per_minute, -overhead),
+        saved(found.foreground, whole),
+        minutes.scaled(per_minute, -overhead),
     )
-
-
-def _scaled(e: Estimate, factor: float, shift: float = 0.0) -> Estimate:
-    return Estimate(e.mean * factor + shift, e.low * factor + shift, e.high * factor + shift, e.count)
 
 
 def _share(e: Estimate, of_what: str) -> str:
@@ -199,11 +182,3 @@ def _minutes(e: Estimate) -> str:
 
 def _direction(e: Estimate) -> str:
     return "saved" if e.mean >= 0 else "more"
-
-
-def _plain(e: Estimate) -> Mapping[str, Any]:
-    return {"mean": _number(e.mean), "low": _number(e.low), "high": _number(e.high), "seeds": e.count}
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None

@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from nnactive_server.core.economy import stop_sentence
 from nnactive_server.study import report_html as html
 from nnactive_server.study.analysis.compare import shown_rankings
-from nnactive_server.study.analysis.cost import saving_sentences, stop_sentence
+from nnactive_server.study.analysis.cost import saving_sentences
 from nnactive_server.study.analysis.figures import Picture
 from nnactive_server.study.analysis.findings import Analysis
 from nnactive_server.study.analysis.results import Setting

@@ -8,18 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nnactive_server.core.economy import Estimate, Gain
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.evaluation.budgets import TARGETS, needed
 from nnactive_server.evaluation.curves import aubc
 from nnactive_server.evaluation.efficiency import Efficiency, efficiency, no_efficiency
-from nnactive_server.evaluation.saving import (
-    Estimate,
-    Gain,
-    mean_interval,
-    next_gain,
-    pooled_mean,
-    saved_share,
-)
+from nnactive_server.evaluation.saving import mean_interval, next_gain, pooled_mean, saved_share
 from nnactive_server.study.analysis.results import Setting, StudyResults, Unit
 
 BASELINE = "random-fg-66"
