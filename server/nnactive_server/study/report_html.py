@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Sequence
 from html import escape
 
@@ -27,12 +28,10 @@ p { margin: .4rem 0; max-width: 46rem; }
 .note { color: var(--soft); font-size: .92rem; }
 .scroll { overflow-x: auto; margin: .8rem 0; }
 table { border-collapse: collapse; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { border-bottom: 1px solid var(--line); padding: .35rem .8rem; text-align: right;
+th, td { border-bottom: 1px solid var(--line); padding: .35rem .6rem; text-align: right;
   white-space: nowrap; }
 th { background: var(--head); font-weight: 600; vertical-align: bottom; white-space: normal; }
-th:first-child, td:first-child { text-align: left; }
-.text2 :is(th, td):nth-child(-n+2), .text3 :is(th, td):nth-child(-n+3),
-.text4 :is(th, td):nth-child(-n+4) { text-align: left; }
+th:first-child, td:first-child, .name { text-align: left; }
 table.words th, table.words td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 table.words td:first-child { white-space: nowrap; }
 figure { margin: .8rem 0; }
@@ -46,6 +45,9 @@ figcaption { color: var(--soft); font-size: .9rem; margin-top: .3rem; overflow-w
   figure, .scroll, h2, h3 { break-inside: avoid; } h2, h3 { break-after: avoid; }
   .scroll { overflow: visible; } .pair { grid-template-columns: 1fr 1fr; } }
 """
+
+
+_NUMBER = re.compile(r"[<>±−-]?\s*\d")
 
 
 def page(title: str, body: Sequence[str]) -> str:
@@ -70,13 +72,23 @@ def paragraph(text: str, kind: str = "") -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str = "") -> str:
-    """A table that scrolls sideways on a narrow screen; nothing when it has no rows."""
+    """A table that scrolls sideways on a narrow screen, numbers to the right; nothing when it has no rows."""
     if not rows:
         return ""
-    top = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in head)
-    lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>\n" for row in rows)
+    marks = [' class="name"' if _holds_words([row[i] for row in rows]) else "" for i in range(len(head))]
+    top = _cells("th", [f' scope="col"{mark}' for mark in marks], head)
+    lines = "\n".join(f"<tr>{_cells('td', marks, row)}</tr>" for row in rows)
     start = f'<table class="{escape(kind)}">' if kind else "<table>"
     return f'<div class="scroll">{start}<thead><tr>{top}</tr></thead>\n<tbody>{lines}</tbody></table></div>'
+
+
+def _cells(tag: str, marks: Sequence[str], texts: Sequence[str]) -> str:
+    return "".join(f"<{tag}{mark}>{escape(text)}</{tag}>" for mark, text in zip(marks, texts, strict=True))
+
+
+def _holds_words(cells: Sequence[str]) -> bool:
+    """Whether no cell of a column begins like a number, and one has letters."""
+    return not any(_NUMBER.match(cell) for cell in cells) and any(map(str.isalpha, "".join(cells)))
 
 
 def picture(png: bytes, caption: str, kind: str = "", detail: str = "") -> str:

@@ -48,12 +48,7 @@ class Table:
         kept = [i for i, (head, _) in enumerate(self.columns) if head not in PLACE or self._varies(i)]
         shown = [[self.columns[i][1](row[i]) for i in kept] for row in self.rows]
         note = html.paragraph(self.note, "note") if self.note and shown else ""
-        names = sum(self._is_text(i) for i in kept)
-        return html.table([self.columns[i][0] for i in kept], shown, f"text{min(names, 4)}") + note
-
-    def _is_text(self, column: int) -> bool:
-        """Whether this column and all before it hold words."""
-        return all(isinstance(row[i], str) for row in self.rows for i in range(column + 1))
+        return html.table([self.columns[i][0] for i in kept], shown) + note
 
     def _varies(self, column: int) -> bool:
         return len({row[column] for row in self.rows}) > 1
