@@ -9,8 +9,9 @@ voxels of its own cases, which are split as the real engine splits them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.rng import generator
+from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset, annotated_mask, write_volume
 from nnactive_server.segmentation.members import member_splits
 
@@ -54,6 +56,7 @@ class NumpyEngine:
         self.project, self.workdir, self.profile = project, workdir, profile
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
+        self.slab_axis, self.slab_planes = 0, 0
         self.embedded: list[tuple[str, str]] = []
         self.judged: list[tuple[int, str]] = []
 
@@ -101,6 +104,22 @@ class NumpyEngine:
         features = np.load(self._image(case))
         for model in self._models(members):
             yield self._softmax(model, features)
+
+    def slabs(
+        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+    ) -> Generator[Slab, None, None]:
+        """As `predict` and `predict_member`; in slabs of `slab_planes` along `slab_axis`, if that is set."""
+        if member is None:
+            whole = partial(self.predict, members, case, test=test)
+            shape = index3(np.load(self._image(case), mmap_mode="r").shape[1:])
+        else:
+            only = self.predict_member(members, case, member)
+            whole, shape = partial(iter, [only]), index3(only.shape[1:])
+        planes = self.slab_planes or shape[self.slab_axis]
+        for start in range(0, shape[self.slab_axis], planes):
+            self.monitor.check()
+            part = (slice(None),) * (1 + self.slab_axis) + (slice(start, start + planes),)
+            yield Slab(shape, self.slab_axis, start, planes, (softmax[part] for softmax in whole()))
 
     def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
         self.judged.append((member, case))

@@ -15,18 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nnactive_server.core.voxels import NotStored, VoxelsError, open_voxels, save_voxels
+from nnactive_server.core.voxels import NotStored, VoxelsError, open_voxels, save_voxels, write_voxels
 
 FULL_DISK = """
 import resource, signal, sys
 from pathlib import Path
 import numpy as np
-from nnactive_server.core.voxels import VoxelsError, save_voxels
+from nnactive_server.core.voxels import VoxelsError, save_voxels, write_voxels
 path = Path(sys.argv[1])
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+noise = np.random.default_rng(0).normal(size=(64, 128, 128)).astype(np.float16)
 try:
-    save_voxels(path, np.random.default_rng(0).normal(size=(64, 128, 128)).astype(np.float16))
+    if sys.argv[2] == "whole":
+        save_voxels(path, noise)
+    with write_voxels(path, noise.shape, noise.dtype, 0, 64) as writer:
+        writer.write([slice(0, n) for n in noise.shape], noise)
 except VoxelsError as problem:
     print(problem)
 """
@@ -63,6 +67,63 @@ def test_arrays_come_back_as_they_were(tmp_path, dtype, shape):
 def test_the_order_in_memory_does_not_matter(tmp_path, noise, turn):
     save_voxels(tmp_path / "a.b2nd", turn(noise))
     np.testing.assert_array_equal(open_voxels(tmp_path / "a.b2nd").array(), turn(noise))
+
+
+@pytest.mark.parametrize("cut", [0, 1, 2])
+@pytest.mark.parametrize("thickness", [1, 7, 32])
+def test_an_array_written_in_slabs_comes_back_as_it_was(tmp_path, cut, thickness):
+    array = np.random.default_rng(3).normal(size=(2, 37, 40, 35)).astype(np.float16)
+    path = tmp_path / "a.b2nd"
+    with write_voxels(path, array.shape, array.dtype, cut, thickness) as writer:
+        for start in range(0, array.shape[cut + 1], thickness):
+            box = [slice(0, length) for length in array.shape]
+            box[cut + 1] = slice(start, min(start + thickness, array.shape[cut + 1]))
+            writer.write(box, array[tuple(box)].copy(order="F"))
+        assert not path.exists()
+    assert (open_voxels(path).shape, open_voxels(path).dtype) == (array.shape, array.dtype)
+    np.testing.assert_array_equal(open_voxels(path).array(), array)
+    np.testing.assert_array_equal(open_voxels(path).read([slice(3, 9)] * 4), array[(slice(3, 9),) * 4])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.b2nd"]
+
+
+def test_slabs_take_no_more_room_than_the_whole_array(tmp_path, noise, stored):
+    with write_voxels(tmp_path / "a.b2nd", noise.shape, noise.dtype, 0, 32) as writer:
+        for start in (0, 32):
+            box = (slice(start, min(start + 32, 37)), slice(0, 140), slice(0, 131))
+            writer.write(box, noise[box])
+    assert (tmp_path / "a.b2nd").stat().st_size < 1.01 * stored.stat().st_size
+
+
+def test_a_file_whose_slabs_were_interrupted_is_not_there(tmp_path, noise):
+    box = (slice(0, 8), slice(0, 140), slice(0, 131))
+
+    def stop() -> None:
+        with write_voxels(tmp_path / "a.b2nd", noise.shape, noise.dtype, 0, 8) as writer:
+            writer.write(box, noise[box])
+            raise KeyError("stop")
+
+    with pytest.raises(KeyError):
+        stop()
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_goes_wrong_between_slabs_is_not_blamed_on_the_disk(tmp_path, noise):
+    with (
+        pytest.raises(RuntimeError, match=r"^out of memory$"),
+        write_voxels(tmp_path / "a.b2nd", noise.shape, noise.dtype, 0, 8),
+    ):
+        raise RuntimeError("out of memory")
+
+
+def test_damage_in_a_slab_is_found(tmp_path, noise):
+    path = tmp_path / "a.b2nd"
+    with write_voxels(path, noise.shape, noise.dtype, 0, 37) as writer:
+        writer.write([slice(0, length) for length in noise.shape], noise)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(VoxelsError, match="not readable"):
+        open_voxels(path).array()
 
 
 def axis(length: int) -> st.SearchStrategy[slice]:
@@ -166,10 +227,12 @@ def test_what_is_open_is_read_to_the_end_though_it_was_removed_or_replaced(store
     np.testing.assert_array_equal(second.array(), np.zeros((2, 2, 2)))
 
 
-def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize("way", ["whole", "slabs"])
+def test_a_full_disk_is_told_and_leaves_the_old_file(tmp_path, way):
     path = tmp_path / "a.b2nd"
     save_voxels(path, np.ones((2, 2, 2)))
-    said = subprocess.run([sys.executable, "-c", FULL_DISK, path], capture_output=True, text=True, check=True)
+    code = [sys.executable, "-c", FULL_DISK, path, way]
+    said = subprocess.run(code, capture_output=True, text=True, check=True)
     assert "a.b2nd: not written; is the disk full?" in said.stdout
     assert list(tmp_path.iterdir()) == [path]
     assert open_voxels(path).array().all()

@@ -127,6 +127,15 @@ def test_a_held_out_case_without_a_label_map_is_left_out(bare):
     assert [(fold["member"], fold["cases"]) for fold in found["folds"]] == [(0, 1)]
 
 
+def test_cases_in_slabs_give_the_same_figures(make_trained):
+    engine, folder = make_trained()
+    whole = cross_validate(folder, engine.project, engine)
+    crossval_path(folder).unlink()
+    engine.slab_axis, engine.slab_planes = 1, 5
+    assert cross_validate(folder, engine.project, engine) == whole
+    assert whole["mean_dice"] > 0.2
+
+
 def test_each_case_is_judged_by_the_member_that_never_saw_it(make_trained):
     engine, folder = make_trained()
     found = cross_validate(folder, engine.project, engine)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from nnactive_server.core.errors import LoopError
+from nnactive_server.core.errors import Cancelled, LoopError, QueryError
 from nnactive_server.core.features import Embedding
 from nnactive_server.core.mapfiles import MAPS, holds_maps, map_path, read_quality
 from nnactive_server.core.voxels import open_voxels, save_voxels
@@ -13,7 +15,7 @@ from nnactive_server.evaluation import pairwise_dice
 from nnactive_server.loop import read_maps
 from nnactive_server.loop.outputs import OutputFolder, Outputs
 from nnactive_server.loop.votes import Votes
-from nnactive_server.query import uncertainty_maps
+from nnactive_server.query import CaseMaps, Request, case_candidates, uncertainty_maps
 from testkit.numpy_engine import LABELS
 
 CELL = (3, 4, 5)
@@ -61,7 +63,38 @@ def test_expected_entropy_is_the_difference_never_below_zero(bench, trained, out
 def test_probabilities_of_all_classes_are_read_only_when_asked_for(bench, outputs):
     outputs.make_maps(bench.engine, "case_0")
     assert "mean_probability" not in outputs.maps("case_0", ("predictive_entropy",))
-    assert outputs.maps("case_0", ("mean_probability",))["mean_probability"].shape[0] == 3
+    by_class = outputs.maps("case_0", ("mean_probability",))["mean_probability"]
+    assert len(by_class) == by_class.shape[0] == 3
+    whole = np.stack(list(by_class))
+    assert whole.shape == by_class.shape
+    np.testing.assert_array_equal(by_class[-1], whole[2])
+    assert (by_class.min(), by_class.max()) == (whole.min(), whole.max())
+    with pytest.raises(IndexError):
+        by_class[3]
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -1])
+def test_stored_probabilities_that_are_none_are_refused_by_name(bench, trained, outputs, wrong):
+    outputs.make_maps(bench.engine, "case_0")
+    path = map_path(trained.maps("case_0"), "mean_probability")
+    values = open_voxels(path).array()
+    values[1, 2, 3, 4] = wrong
+    save_voxels(path, values)
+    maps = outputs.maps("case_0", ("mean_probability",))
+    case = CaseMaps("case_0", values.shape[1:], maps)
+    with pytest.raises(QueryError, match="case_0: map mean_probability ranges from"):
+        case_candidates(case, "clasp-pe", Request(3, (4, 5, 4), 0, 2, 5))
+
+
+def test_a_damaged_class_is_named_when_it_is_read(bench, trained, outputs):
+    outputs.make_maps(bench.engine, "case_0")
+    by_class = outputs.maps("case_0", ("mean_probability",))["mean_probability"]
+    path = map_path(trained.maps("case_0"), "mean_probability")
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LoopError, match=r"case_0/mean_probability\.b2nd: not readable.*ask again"):
+        list(by_class)
 
 
 def test_features_come_back_as_they_were(bench, trained, outputs):
@@ -146,13 +179,57 @@ def test_the_predicted_quality_is_the_members_agreement(bench, trained, outputs)
     assert outputs.quality("case_0") == expected == read_quality(trained.maps("case_0"))
 
 
+@pytest.mark.parametrize(("axis", "planes"), [(0, 3), (1, 4), (2, 1), (0, 10)])
+def test_maps_written_in_slabs_are_those_written_whole(bench, trained, outputs, axis, planes):
+    outputs.make_maps(bench.engine, "case_0")
+    whole = {name: open_voxels(map_path(trained.maps("case_0"), name)).array() for name in MAPS}
+    quality = outputs.quality("case_0")
+    bench.engine.slab_axis, bench.engine.slab_planes = axis, planes
+    asked = Outputs(trained.members, [trained.asked], LABELS)
+    asked.make_maps(bench.engine, "case_0")
+    for name, voxels in whole.items():
+        stored = open_voxels(map_path(trained.asked.maps("case_0"), name)).array()
+        assert stored.dtype == voxels.dtype
+        np.testing.assert_array_equal(stored, voxels)
+    assert asked.quality("case_0") == quality
+
+
+def test_stopping_between_slabs_leaves_no_maps_and_no_half_written_file(bench, trained, outputs, recorder):
+    bench.engine.slab_planes = 2
+
+    class Stopping(recorder):
+        def check(self) -> None:
+            super().check()
+            self.cancel()
+
+    bench.engine.monitor = Stopping()
+    with pytest.raises(Cancelled):
+        outputs.make_maps(bench.engine, "case_0")
+    assert bench.engine.predicted.count("case_0") == 1
+    assert outputs.lacks_maps("case_0")
+    assert not list(trained.maps("case_0").iterdir())
+    bench.engine.monitor = recorder()
+    outputs.make_maps(bench.engine, "case_0")
+    assert not outputs.lacks_maps("case_0")
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 999), members=st.integers(2, 4), cut=st.integers(1, 6))
+def test_agreement_counted_in_parts_is_the_pairwise_dice_of_whole_votes(seed, members, cut):
+    softmax = np.random.default_rng(seed).dirichlet((2, 1, 0.3), (members, 7, 3, 4)).transpose(0, 4, 1, 2, 3)
+    votes = Votes()
+    for part in (softmax[:, :, :cut], softmax[:, :, cut:]):
+        assert len(list(votes.watch(part))) == members
+    assert votes.agreement(LABELS) == pairwise_dice([member.argmax(0) for member in softmax], LABELS)
+
+
 def test_a_single_member_and_pure_background_have_no_quality():
     empty, one = np.zeros((2, 3, 4, 4, 4))
     empty[0], one[1] = 1, 1
     for members, expected in (([one], None), ([empty, empty], None), ([one, one], 1), ([one, empty], 0)):
         votes = Votes()
-        for seen, given in zip(votes.watch(members), members, strict=True):
-            assert seen is given
+        for seen, member in zip(votes.watch(members), members, strict=True):
+            assert seen is member
         agreement = votes.agreement(LABELS)
         assert np.isnan(agreement) if expected is None else agreement == expected
 

@@ -14,6 +14,7 @@ import pytest
 from nnactive_server.core.errors import Cancelled, DatasetError, LoopError, QueryError
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset, read_loops
 from nnactive_server.evaluation.views import QueryView
 from nnactive_server.loop import project_lock
@@ -209,7 +210,13 @@ def test_the_summary_holds_what_others_read(whole):
     assert summary["aubc"] == pytest.approx((dice[0] / 2 + dice[1] + dice[2] / 2) / 2)
 
 
-def test_a_class_nobody_shows_does_not_count(tmp_path):
+@pytest.mark.parametrize("planes", [1, 3, 4])
+def test_a_class_nobody_shows_does_not_count(tmp_path, planes):
+    def in_slabs(members):
+        for start in range(0, 4, planes):
+            parts = (member[:, start : start + planes] for member in members)
+            yield Slab((4, 4, 4), 0, start, planes, parts)
+
     labels = LabelSet(("there", "absent"))
     truth = np.zeros((4, 4, 4), np.uint8)
     truth[:2] = 1
@@ -219,7 +226,7 @@ def test_a_class_nobody_shows_does_not_count(tmp_path):
         tmp_path / "evaluation.json",
         ["a", "b"],
         labels,
-        lambda case: iter([softmax, rough] if case == "a" else [softmax]),
+        lambda case: in_slabs([softmax, rough] if case == "a" else [softmax]),
         lambda _: truth,
         (2, 2, 2),
         Monitor(),

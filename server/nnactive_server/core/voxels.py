@@ -10,12 +10,14 @@ process replaces or removes it meanwhile.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.core.files import atomic_path
@@ -107,26 +109,72 @@ def save_voxels(path: Path, array: np.ndarray) -> None:
     """
     import blosc2
 
-    if array.ndim < 3 or array.size == 0:
-        raise ValueError(f"{path}: an array of shape {array.shape} has no voxels (z, y, x)")
-    settings = blosc2.CParams(
-        # One thread: several workers share a machine, and threads do not survive a fork.
-        codec=blosc2.Codec.ZSTD, clevel=_LEVEL, filters=[blosc2.Filter.SHUFFLE], nthreads=1
-    )  # fmt: skip
-    shapes = {"chunks": _fit(_CHUNK, array.shape), "blocks": _fit(_BLOCK, array.shape)}
+    settings = _settings(path, array.shape, _CHUNK)
+    with atomic_path(path) as temporary, _on_disk(path):
+        stored = blosc2.asarray(array, urlpath=str(temporary), **settings)
+        _add_sums(stored)
+        del stored  # the file must be closed before the checksum is put behind it
+        _add_seal(temporary)
+
+
+class VoxelWriter:
+    """An array on its way to disk, see `write_voxels`."""
+
+    def __init__(self, path: Path, stored: blosc2.NDArray) -> None:
+        self._path, self._stored = path, stored
+
+    def write(self, box: Sequence[slice], voxels: np.ndarray) -> None:
+        """Write the voxels of a slab.
+
+        Args:
+            box: of the slab, one slice for each axis.
+            voxels: of the box's shape, any order in memory.
+
+        Raises:
+            VoxelsError: the disk is full, or does not take them for another reason.
+        """
+        with _on_disk(self._path):
+            self._stored[tuple(box)] = np.ascontiguousarray(voxels)
+
+    def close(self, temporary: Path) -> None:
+        """Add the checksums; nothing can be written after that."""
+        with _on_disk(self._path):
+            _add_sums(self._stored)
+            del self._stored  # as in `save_voxels`
+            _add_seal(temporary)
+
+
+@contextmanager
+def write_voxels(
+    path: Path, shape: Sequence[int], dtype: npt.DTypeLike, axis: int, thickness: int
+) -> Iterator[VoxelWriter]:
+    """Write an array in slabs, one after the other, without ever holding all of it.
+
+    Chunks are no thicker than the slabs: each is compressed once, when its slab comes.
+
+    Args:
+        path: target, with the ending `.b2nd`; whole when the block ends well, otherwise absent.
+        shape: of the whole array; the last three axes are (z, y, x).
+        dtype: of a voxel.
+        axis: which of (z, y, x) is cut, from 0.
+        thickness: of a slab; each begins at a multiple of it. What no slab covers is 0.
+
+    Raises:
+        VoxelsError: the disk is full, or does not take the file for another reason.
+        ValueError: an array without voxels.
+    """
+    import blosc2
+
+    chunk = list(_CHUNK)
+    chunk[axis] = min(chunk[axis], thickness)
+    settings = _settings(path, shape, chunk)
     with atomic_path(path) as temporary:
-        try:
-            stored = blosc2.asarray(
-                array, **shapes, urlpath=str(temporary), mode="w", contiguous=True, cparams=settings
+        with _on_disk(path):
+            writer = VoxelWriter(
+                path, blosc2.zeros(tuple(shape), dtype=np.dtype(dtype), urlpath=str(temporary), **settings)
             )
-            stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
-            del stored
-            with temporary.open("r+b") as stream:
-                seal = _seal(stream, stream.seek(0, 2))
-                stream.seek(0, 2)
-                stream.write(seal)
-        except (RuntimeError, OSError) as problem:
-            raise VoxelsError(f"{path}: not written; is the disk full? ({problem})") from problem
+        yield writer
+        writer.close(temporary)
 
 
 def open_voxels(path: Path) -> VoxelFile:
@@ -153,9 +201,49 @@ def open_voxels(path: Path) -> VoxelFile:
         raise NotStored(f"{path}: no such file, or removed meanwhile") from None
 
 
-def _fit(wanted: tuple[int, int, int], shape: tuple[int, ...]) -> tuple[int, ...]:
+@contextmanager
+def _on_disk(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, OSError) as problem:
+        raise VoxelsError(f"{path}: not written; is the disk full? ({problem})") from problem
+
+
+def _settings(path: Path, shape: Sequence[int], chunk: Sequence[int]) -> dict[str, Any]:
+    """How Blosc2 stores an array of this shape in chunks of this shape (z, y, x)."""
+    import blosc2
+
+    if len(shape) < 3 or 0 in shape:
+        raise ValueError(f"{path}: an array of shape {tuple(shape)} has no voxels (z, y, x)")
+    chunks = _fit(chunk, shape)
+    block = [min(pair) for pair in zip(_BLOCK, chunks[-3:], strict=True)]
+    parameters = blosc2.CParams(
+        # One thread: several workers share a machine, and threads do not survive a fork.
+        codec=blosc2.Codec.ZSTD, clevel=_LEVEL, filters=[blosc2.Filter.SHUFFLE], nthreads=1
+    )  # fmt: skip
+    return {
+        "chunks": chunks,
+        "blocks": _fit(block, shape),
+        "mode": "w",
+        "contiguous": True,
+        "cparams": parameters,
+    }
+
+
+def _add_sums(stored: blosc2.NDArray) -> None:
+    stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
+
+
+def _add_seal(path: Path) -> None:
+    with path.open("r+b") as stream:
+        seal = _seal(stream, stream.seek(0, 2))
+        stream.seek(0, 2)
+        stream.write(seal)
+
+
+def _fit(wanted: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
     """The shape of a chunk or block, no larger than the array; along axes before the last three single."""
-    whole = (1,) * (len(shape) - 3) + wanted
+    whole = (1,) * (len(shape) - 3) + tuple(wanted)
     return tuple(min(pair) for pair in zip(whole, shape, strict=True))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -134,8 +135,14 @@ def _judge(
 ) -> Overlaps:
     label = project.read_label(case).array
     known = annotated_mask(label, project.labels)
-    softmax = engine.predict_member(members, case, member)
-    return overlap_per_class(softmax[:, known].argmax(axis=0), label[known], project.labels)
+    found = []
+    with closing(engine.slabs(members, case, member=member)) as slabs:
+        for slab in slabs:
+            inside, reference = known[slab.box], label[slab.box]
+            for softmax in slab.members:
+                vote = softmax[:, inside].argmax(axis=0)
+                found.append(overlap_per_class(vote, reference[inside], project.labels))
+    return _total(found, project.labels)
 
 
 def _document(folds: Mapping[int, Sequence[Overlaps]], labels: LabelSet) -> dict[str, Any]:

@@ -5,7 +5,7 @@ Stated here, so that this room can be used and tested without importing torch.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.patch import Index3
+from nnactive_server.core.slabs import Slab
 
 
 class TrainingSummary(Protocol):
@@ -44,8 +45,13 @@ class SegmentationEngine(Protocol):
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
 
-    def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
-        """Softmax (C, z, y, x) float32 of one trained member, with the settings for evaluation."""
+    def slabs(
+        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+    ) -> Generator[Slab, None, None]:
+        """What `predict` gives, in slabs so thin that their arrays fit in memory; one slab if all do.
+
+        With `member` only this trained one, with the settings for evaluation.
+        """
 
     def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
         """For each member the annotated cases it was not trained on."""

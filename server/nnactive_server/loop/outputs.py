@@ -10,9 +10,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +24,15 @@ from nnactive_server.core.files import atomic_path
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.mapfiles import MAPS, case_maps, holds_maps, map_path, read_quality, write_quality
 from nnactive_server.core.patch import Index3, index3
-from nnactive_server.core.voxels import VoxelsError, open_voxels, save_voxels
+from nnactive_server.core.slabs import Slab
+from nnactive_server.core.voxels import (
+    VoxelFile,
+    VoxelsError,
+    VoxelWriter,
+    open_voxels,
+    save_voxels,
+    write_voxels,
+)
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
@@ -75,20 +85,20 @@ class Outputs:
     def make_maps(self, engine: SegmentationEngine, case: str) -> None:
         """Predict a case; store its maps and how far the members agree.
 
+        No more of a case is in memory than the engine hands out in one slab.
+
         Raises:
             QueryError: members that disagree in shape, or are no softmax.
             LoopError: the disk is full.
+            NoSpace: the engine needs more disk for temporary files than there is.
+            Cancelled: the engine was asked to stop.
         """
-        votes = Votes()
-        made = uncertainty_maps(votes.watch(engine.predict(self._members, case)), MAPS, case=case)
-        target = self._folders[-1].maps(case)
-        with _translated():
+        votes, target = Votes(), self._folders[-1].maps(case)
+        with _translated(), closing(engine.slabs(self._members, case)) as slabs, MapWriter(target) as writer:
+            for slab in slabs:
+                made = uncertainty_maps(votes.watch(slab.members), MAPS, case=case)
+                writer.write(slab, made)
             write_quality(target, votes.agreement(self._labels))
-            for name in MAPS:
-                voxels = made.pop(name)
-                save_voxels(
-                    map_path(target, name), voxels if name == "prediction" else voxels.astype(np.float16)
-                )
 
     def make_features(self, engine: SegmentationEngine, case: str, kind: Embedding, cell: Index3) -> None:
         """Compute the features of a case and store them."""
@@ -98,10 +108,11 @@ class Outputs:
         with atomic_path(self._folders[-1].features(case, kind)) as temporary:
             np.savez(temporary, allow_pickle=False, **document)
 
-    def maps(self, case: str, measures: Iterable[str]) -> dict[str, np.ndarray]:
+    def maps(self, case: str, measures: Iterable[str]) -> dict[str, Any]:
         """Stored maps of a case: those in `SMALL`, the expected entropy, and what `measures` adds.
 
-        Entropies are float32, mean probabilities stay float16 until they are used.
+        Entropies are float32 arrays. Mean probabilities are `ClassMaps`: the others are in memory, but of
+        these a large case has too many.
 
         Raises:
             LoopError: not stored, or damaged.
@@ -109,7 +120,11 @@ class Outputs:
         stored = self._existing(case)
         names = [name for name in dict.fromkeys((*SMALL, *measures)) if name in MAPS]
         with _translated():
-            maps = {name: open_voxels(map_path(stored, name)).array() for name in names}
+            files = {name: open_voxels(map_path(stored, name)) for name in names}
+            maps: dict[str, Any] = {
+                name: ClassMaps(file) if name == "mean_probability" else file.array()
+                for name, file in files.items()
+            }
         for name in ("predictive_entropy", "mutual_information"):
             maps[name] = maps[name].astype(np.float32)
         left = maps["predictive_entropy"] - maps["mutual_information"]
@@ -155,6 +170,84 @@ class Outputs:
                     if tuple(stored["cell"]) == tuple(cell):
                         return path
         return None
+
+
+class ClassMaps:
+    """A stored map (class, z, y, x) of which a class is read when it is asked for.
+
+    Attributes:
+        shape: of all classes together.
+    """
+
+    def __init__(self, file: VoxelFile) -> None:
+        self._file = file
+        self.shape = file.shape
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, value: int) -> np.ndarray:
+        """The map (z, y, x) of a class; raises LoopError when it is damaged."""
+        number = range(len(self))[value]
+        with _translated():
+            found = self._file.read([slice(number, number + 1), *[slice(None)] * (len(self.shape) - 1)])
+        return found.reshape(self.shape[1:])
+
+    def min(self) -> float:
+        """The lowest value of all classes; NaN when one is."""
+        return float(self._extremes.min())
+
+    def max(self) -> float:
+        """The highest value of all classes; NaN when one is."""
+        return float(self._extremes.max())
+
+    @cached_property
+    def _extremes(self) -> np.ndarray:
+        """Lowest and highest value of each class (classes, 2)."""
+        maps = (self[value] for value in range(len(self)))
+        return np.array([(values.min(), values.max()) for values in maps])
+
+
+class MapWriter(ExitStack):
+    """Stores a case's maps slab by slab; a context manager, at whose good end they are all there.
+
+    Args:
+        target: folder of the case's maps.
+    """
+
+    def __init__(self, target: Path) -> None:
+        super().__init__()
+        self._target = target
+        self._writers: dict[str, VoxelWriter] = {}
+
+    def write(self, slab: Slab, maps: dict[str, np.ndarray]) -> None:
+        """Store what `uncertainty_maps` made of a slab, and empty it.
+
+        Raises:
+            VoxelsError: the disk is full.
+        """
+        for name in MAPS:
+            voxels = maps.pop(name)
+            stored = voxels if name == "prediction" else voxels.astype(np.float16)
+            if slab.is_whole:
+                save_voxels(map_path(self._target, name), stored)
+            else:
+                self._writer(name, slab, stored).write(
+                    (*[slice(None)] * (stored.ndim - 3), *slab.box), stored
+                )
+
+    def _writer(self, name: str, slab: Slab, like: np.ndarray) -> VoxelWriter:
+        if name not in self._writers:
+            self._writers[name] = self.enter_context(
+                write_voxels(
+                    map_path(self._target, name),
+                    (*like.shape[:-3], *slab.shape),
+                    like.dtype,
+                    slab.axis,
+                    slab.thickness,
+                )
+            )
+        return self._writers[name]
 
 
 def read_maps(maps: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -63,6 +63,7 @@ def uncertainty_maps(
                 "give all members as arrays or all as tensors"
             )
         fold.add(member if fold.of_tensors else np.asarray(member))
+        del member  # or it would stay in memory until the next one is there
     if not fold.count:
         raise QueryError(f"{prefix}no ensemble members; give at least one softmax array")
     return fold.maps()

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -19,6 +18,7 @@ from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.files import read_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
+from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset, Volume
 from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.embedding import Embedder
@@ -28,6 +28,8 @@ from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes,
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import Ensemble, PoolMembers, Profile
+from nnactive_server.segmentation.slabs import Grids, needs_slabs, predict_slabs
+from nnactive_server.segmentation.tiles import tile_threads
 from nnactive_server.segmentation.training import (
     TrainingReport,
     load_weights,
@@ -142,7 +144,7 @@ class Engine:
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other.
 
-        Memory is that of one member, however many there are.
+        Memory is that of one member, however many there are; see `slabs` for less.
 
         Args:
             members: folder that `train` filled.
@@ -153,9 +155,35 @@ class Engine:
         Raises:
             SegmentationError: a member or the case is missing, or dropout asked of a network without.
         """
-        with self._tile_threads():
-            properties = self._store.properties(case)
-            yield from pass_softmax(self._passes(members, case, test), properties, self.plan)
+        return self._whole(members, case, test)
+
+    def slabs(
+        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+    ) -> Generator[Slab, None, None]:
+        """What `predict` gives, in slabs of the case's own grid that are as large as memory allows.
+
+        A case whose arrays fit into `Hardware.prediction_bytes` comes as one slab with the arrays of
+        `predict`. The values of any other differ from those by rounding, below 0.001; its logits lie in
+        temporary files in the work folder until the generator ends.
+
+        Args:
+            members: folder that `train` filled.
+            case: a prepared case.
+            test: as for `predict`.
+            member: only this one, as `predict_member` gives it.
+
+        Raises:
+            SegmentationError: a member or the case is missing, or dropout asked of a network without.
+            NoSpace: not enough disk for the temporary files; says how much they need.
+            Cancelled: asked to stop.
+        """
+        grids = Grids.of(self._store.properties(case), self.plan)
+        if needs_slabs(grids, self.plan, self._hardware):
+            passes = self._passes(members, case, test, member)
+            yield from predict_slabs(passes, grids, self._workdir, self._hardware, self._monitor)
+        else:
+            shape, axis = grids.case_shape, grids.cut_axis
+            yield Slab(shape, axis, 0, shape[axis], self._whole(members, case, test, member))
 
     def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
         """Softmax (C, z, y, x) float32 of one trained member on the case's own grid.
@@ -170,14 +198,7 @@ class Engine:
         Raises:
             SegmentationError: no such member, or one of them or the case is missing.
         """
-        if not 0 <= member < self._profile.members:
-            raise SegmentationError(
-                f"{members}: no member {member}; this profile trains {self._profile.members}"
-            )
-        with self._tile_threads():
-            properties = self._store.properties(case)
-            only = self._passes(members, case, test=True)[member]
-            return next(pass_softmax([only], properties, self.plan))
+        return next(self._whole(members, case, True, member))
 
     def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
         """For each member the annotated cases it was not trained on; see `member_splits`.
@@ -217,20 +238,28 @@ class Engine:
             SegmentationError: a member or the case is missing.
             QueryError: not a cell size, or features that are not finite.
         """
-        with self._tile_threads():
+        with tile_threads(self._hardware):
             properties = self._store.properties(case)
             weights, image = self._weights(members), self._store.image(case)
             return self._embedder.embed(self._network, weights, image, properties, kind, cell)
 
-    def _passes(self, members: Path, case: str, test: bool) -> list[Pass]:
-        """What is predicted of a case, one pass for each softmax.
+    def _whole(self, members: Path, case: str, test: bool, member: int | None = None) -> Iterator[np.ndarray]:
+        with tile_threads(self._hardware):
+            properties = self._store.properties(case)
+            yield from pass_softmax(self._passes(members, case, test, member), properties, self.plan)
+
+    def _passes(self, members: Path, case: str, test: bool, member: int | None = None) -> list[Pass]:
+        """What is predicted of a case, one pass for each softmax; of one trained member when it is given.
 
         Flips and dropout need one network. It is the one trained last: in a chain it has learned most, among
         folds it is as good as any other.
         """
         weights, image = self._weights(members), self._store.image(case)
-        if test:
-            return ensemble_passes(self._test_window, self._network, weights, image)
+        if member is not None and not 0 <= member < len(weights):
+            raise SegmentationError(f"{members}: no member {member}; this profile trains {len(weights)}")
+        if test or member is not None:
+            chosen = weights if member is None else [weights[member]]
+            return ensemble_passes(self._test_window, self._network, chosen, image)
         window, kind = self._query_window, self._profile.pool_members
         if kind is PoolMembers.FLIPS:
             return flip_passes(window, self._network, weights[-1], image)
@@ -238,10 +267,6 @@ class Engine:
             passes = self._profile.dropout_passes
             return dropout_passes(window, self._network, weights[-1], image, case, passes)
         return ensemble_passes(window, self._network, weights, image)
-
-    def _tile_threads(self) -> AbstractContextManager[None]:
-        """On a CPU tiles are worked on in threads of one core; a second core waiting here would only spin."""
-        return torch_threads(1 if self._hardware.device.type == "cpu" else self._hardware.threads)
 
     @cached_property
     def _store(self) -> CaseStore:

@@ -8,7 +8,9 @@ nnU-Net's; the probabilities agree with stock nnU-Net's for the same weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,8 +22,7 @@ from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.tiles import Tiles
 
-Pass = Callable[[], torch.Tensor]
-"""Computes one set of logits (C, z, y, x) of a preprocessed image; see `passes.py`."""
+State = Mapping[str, torch.Tensor]
 
 
 class SlidingWindow:
@@ -63,16 +64,56 @@ class SlidingWindow:
             image: float32.
             flips: the tuples of spatial axes to flip tiles over, averaged; by default all of the window's.
         """
-        flips = self.flips if flips is None else flips
         padded, inside = self._tiles.padded(image)
-        shape = tuple(padded.shape[1:])
-        total = torch.zeros((self._classes, *shape), device=self._hardware.device)
-        weight = torch.zeros(shape, device=self._hardware.device)
+        total, weight = self._empty(padded.shape[1:])
+        self._add_tiles(network, padded, flips, total, weight)
+        total /= weight
+        return total[(slice(None), *inside)]
+
+    @torch.inference_mode()
+    def planes(
+        self, network: nn.Module, image: np.ndarray, flips: Sequence[tuple[int, ...]] | None = None
+    ) -> Iterator[torch.Tensor]:
+        """The same logits as planes (C, y, x) along the first axis, each as soon as it is complete.
+
+        Only a tile's depth of the image and of the logits is in memory. Tiles travel in other batches than in
+        `logits`, which changes results by rounding at most.
+
+        Args:
+            network: deep supervision off; nobody else may use it meanwhile.
+            image: float32 (channels, z, y, x), may be memory-mapped.
+            flips: as for `logits`.
+        """
+        depth = self._tiles.shape[0]
+        starts = self._tiles.starts(self._tiles.padded_shape(image.shape[1:]))[0]
+        total, weight = self._empty((depth, *self._tiles.padded_shape(image.shape[1:])[1:]))
+        for start, following in zip(starts, [*starts[1:], starts[-1] + depth], strict=True):
+            padded, (own, *plane) = self._tiles.padded(image[:, start : start + depth])
+            self._add_tiles(network, padded, flips, total, weight)
+            complete = following - start
+            for z in range(own.start, min(own.stop, complete)):
+                yield (total[:, z] / weight[z])[(slice(None), *plane)]
+            _move_up(total, 1, complete)
+            _move_up(weight, 0, complete)
+
+    def _empty(self, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for weighted logits (C, z, y, x) and weights (z, y, x)."""
+        device = self._hardware.device
+        return torch.zeros((self._classes, *shape), device=device), torch.zeros(tuple(shape), device=device)
+
+    def _add_tiles(
+        self,
+        network: nn.Module,
+        padded: torch.Tensor,
+        flips: Sequence[tuple[int, ...]] | None,
+        total: torch.Tensor,
+        weight: torch.Tensor,
+    ) -> None:
+        """Add the weighted logits of all tiles of an image."""
+        flips = self.flips if flips is None else flips
         for box, tile in self._tiles.each(padded, lambda tiles, _: self._predict(network, tiles, flips)):
             total[(slice(None), *box)] += tile * self._weights
             weight[box] += self._weights
-        total /= weight
-        return total[(slice(None), *inside)]
 
     def _predict(
         self, network: nn.Module, tiles: torch.Tensor, flips: Sequence[tuple[int, ...]]
@@ -91,6 +132,45 @@ class SlidingWindow:
         return out.float().flip(dims)
 
 
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """One set of logits of a preprocessed image; computed when asked for. See `passes.py`.
+
+    Attributes:
+        window: how tiles are laid.
+        network: receives the weights, deep supervision off.
+        state: weights.
+        image: (channels, z, y, x) float32.
+        flips: averaged; by default all of the window's.
+        setting: what the network is put in while it predicts.
+    """
+
+    window: SlidingWindow
+    network: nn.Module
+    state: State
+    image: np.ndarray
+    flips: Sequence[tuple[int, ...]] | None = None
+    setting: Callable[[], AbstractContextManager[None]] = nullcontext
+
+    def __call__(self) -> torch.Tensor:
+        """Logits (C, z, y, x), see `SlidingWindow.logits`."""
+        with self._ready():
+            return self.window.logits(self.network, self.image, self.flips)
+
+    def planes(self) -> Iterator[torch.Tensor]:
+        """Logits (C, y, x) of one plane after the other, see `SlidingWindow.planes`."""
+        with self._ready():
+            yield from self.window.planes(self.network, self.image, self.flips)
+
+    @contextmanager
+    def _ready(self) -> Iterator[None]:
+        with self.setting():
+            # Between two passes somebody else may have predicted with the same network.
+            self.network.load_state_dict(self.state)
+            self.network.eval()
+            yield
+
+
 def pass_softmax(passes: Iterable[Pass], properties: dict[str, Any], plan: Plan) -> Iterator[np.ndarray]:
     """For each pass, softmax (C, z, y, x) float32 on the case's own grid; made when asked for.
 
@@ -101,6 +181,14 @@ def pass_softmax(passes: Iterable[Pass], properties: dict[str, Any], plan: Plan)
     """
     for compute in passes:
         yield to_case_grid(compute(), properties, plan)
+
+
+def _move_up(values: torch.Tensor, axis: int, by: int) -> None:
+    """Drop the first planes along an axis; those that follow move to the front, zeros come behind."""
+    planes = values.movedim(axis, 0)
+    for to, old in enumerate(range(by, len(planes))):
+        planes[to] = planes[old]
+    planes[max(0, len(planes) - by) :] = 0
 
 
 def to_case_grid(logits: torch.Tensor, properties: dict[str, Any], plan: Plan) -> np.ndarray:

@@ -2,12 +2,12 @@
 
 A pass is one such member: a function that computes the logits of one image when it is called. All kinds
 come as a sequence of passes that are called one after the other, so that memory stays that of one set of
-logits (C, z, y, x) however many there are.
+logits (C, z, y, x) however many there are; or of a part of one, see `Pass.planes`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -17,9 +17,7 @@ from torch import nn
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.rng import Key, generator
-from nnactive_server.segmentation.inference import Pass, SlidingWindow
-
-State = Mapping[str, torch.Tensor]
+from nnactive_server.segmentation.inference import Pass, SlidingWindow, State
 
 
 def ensemble_passes(
@@ -33,7 +31,7 @@ def ensemble_passes(
         weights: one state dict per member.
         image: preprocessed image (channels, z, y, x).
     """
-    return [partial(_logits, window, network, state, image) for state in weights]
+    return [Pass(window, network, state, image) for state in weights]
 
 
 def flip_passes(window: SlidingWindow, network: nn.Module, state: State, image: np.ndarray) -> list[Pass]:
@@ -42,7 +40,7 @@ def flip_passes(window: SlidingWindow, network: nn.Module, state: State, image: 
     Wang et al. 2019, Neurocomputing 338. Tiles are flipped, not the image, so the mean of the logits is what
     nnU-Net's mirroring predicts.
     """
-    return [partial(_logits, window, network, state, image, [axes]) for axes in window.flips]
+    return [Pass(window, network, state, image, [axes]) for axes in window.flips]
 
 
 def dropout_passes(
@@ -63,11 +61,10 @@ def dropout_passes(
             "set dropout above 0 in a new project (the plan is frozen), or use 'ensemble' or 'flips'"
         )
 
-    def thinned_logits(number: int) -> torch.Tensor:
-        with thinned(network, case, number):
-            return _logits(window, network, state, image)
-
-    return [partial(thinned_logits, number) for number in range(passes)]
+    return [
+        Pass(window, network, state, image, setting=partial(thinned, network, case, number))
+        for number in range(passes)
+    ]
 
 
 def dropout_layers(network: nn.Module) -> dict[str, nn.Dropout3d]:
@@ -108,16 +105,3 @@ def _leave_out(
         return out * scale[:, None, None, None]
 
     return hook
-
-
-def _logits(
-    window: SlidingWindow,
-    network: nn.Module,
-    state: State,
-    image: np.ndarray,
-    flips: Sequence[tuple[int, ...]] | None = None,
-) -> torch.Tensor:
-    # Between two passes somebody else may have predicted with the same network.
-    network.load_state_dict(state)
-    network.eval()
-    return window.logits(network, image, flips)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from acvl_utils.cropping_and_padding.padding import pad_nd_image
 from nnunetv2.inference.sliding_window_prediction import compute_steps_for_sliding_window
 
 from nnactive_server.core.patch import Index3, index3
-from nnactive_server.segmentation.hardware import Hardware
+from nnactive_server.segmentation.hardware import Hardware, torch_threads
 from nnactive_server.segmentation.plan import Plan
 
 MIN_BATCH = 2
@@ -63,6 +64,10 @@ class Tiles:
         padded, inside = pad_nd_image(tensor, self.shape, "constant", {"value": 0}, True)
         return padded.to(self._hardware.device), tuple(slice(s.start, s.stop) for s in inside[1:])
 
+    def padded_shape(self, shape: Sequence[int]) -> Index3:
+        """Voxels (z, y, x) of what `padded` makes of an image of this shape."""
+        return index3([max(pair) for pair in zip(shape, self.shape, strict=True)])
+
     def starts(self, shape: Sequence[int]) -> list[list[int]]:
         """First voxels of the tiles on each axis of a padded image; a tile lies at every combination."""
         found: list[list[int]] = compute_steps_for_sliding_window(tuple(shape), self.shape, self._step)
@@ -103,6 +108,11 @@ class Tiles:
         if self._hardware.channels_last:
             tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
         return tiles
+
+
+def tile_threads(hardware: Hardware) -> AbstractContextManager[None]:
+    """While tiles are worked on: on a CPU each thread has one core; a second one waiting would only spin."""
+    return torch_threads(1 if hardware.device.type == "cpu" else hardware.threads)
 
 
 def _one_core() -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,15 @@ from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
+from nnactive_server.core.slabs import Slab
 from nnactive_server.evaluation.dice import class_means, mean_dice
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
 from nnactive_server.study.signs import case_row, compare_signs, plain
 
-Predict = Callable[[str], Iterator[np.ndarray]]
+Predict = Callable[[str], Generator[Slab, None, None]]
+
+_MAPS = ("prediction", "predictive_entropy", "mutual_information")
 
 
 def judge(
@@ -38,7 +42,7 @@ def judge(
         path: target; until it is complete, a folder of the same name without ending holds single cases.
         cases: test cases.
         labels: classes of the truth.
-        predict: members' softmax arrays (C, z, y, x) of a case.
+        predict: members' softmax arrays of a case, slab by slab.
         truth: label map (z, y, x) of a case.
         patch: voxels (z, y, x) of the query's patch, see `signs`.
         monitor: progress (stage "evaluate") and cancel.
@@ -52,7 +56,8 @@ def judge(
         monitor.check()
         part = parts / f"{case}.json"
         if not part.exists():
-            write_json(part, judge_case(predict(case), truth(case), labels, patch))
+            with closing(predict(case)) as slabs:
+                write_json(part, judge_case(slabs, truth(case), labels, patch))
         rows[case] = read_json(part, LoopError)
         monitor.report("evaluate", done, len(cases), case)
     document = _means(rows, labels)
@@ -70,13 +75,11 @@ def _parts(path: Path) -> Path:
     return path.with_suffix("")
 
 
-def judge_case(
-    members: Iterator[np.ndarray], truth: np.ndarray, labels: LabelSet, patch: Index3
-) -> dict[str, Any]:
+def judge_case(slabs: Iterable[Slab], truth: np.ndarray, labels: LabelSet, patch: Index3) -> dict[str, Any]:
     """Dice of the mean softmax, and what the members say of the case as a whole.
 
     Args:
-        members: softmax arrays (C, z, y, x).
+        slabs: members' softmax arrays.
         truth: label map (z, y, x).
         labels: the classes.
         patch: voxels (z, y, x) of the query's patch.
@@ -85,7 +88,13 @@ def judge_case(
         See `signs.case_row`; no pairwise Dice (None) for a single member.
     """
     votes = Votes()
-    maps = uncertainty_maps(votes.watch(members), ("prediction", "predictive_entropy", "mutual_information"))
+    maps: dict[str, np.ndarray] = {}
+    for slab in slabs:
+        for name, values in uncertainty_maps(votes.watch(slab.members), _MAPS).items():
+            if name not in maps:
+                maps[name] = values if slab.is_whole else np.empty(slab.shape, values.dtype)
+            if not slab.is_whole:
+                maps[name][slab.box] = values
     return case_row(
         maps["prediction"],
         truth,

@@ -214,7 +214,7 @@ class _Run:
                 path,
                 self._test,
                 self._project.labels,
-                lambda case: self._engine.predict(folder.members, case, test=True),
+                lambda case: self._engine.slabs(folder.members, case, test=True),
                 self._clinician.label,
                 self._settings.patch,
                 self._clock,
