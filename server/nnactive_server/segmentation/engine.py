@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -15,7 +14,6 @@ import torch
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.features import Embedding, FeatureGrid
-from nnactive_server.core.files import read_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
@@ -24,10 +22,11 @@ from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
+from nnactive_server.segmentation.members import read_training
 from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.preprocessing import CaseStore
-from nnactive_server.segmentation.profiles import Ensemble, PoolMembers, Profile
+from nnactive_server.segmentation.profiles import PoolMembers, Profile
 from nnactive_server.segmentation.slabs import Grids, needs_slabs, predict_slabs
 from nnactive_server.segmentation.tiles import tile_threads
 from nnactive_server.segmentation.training import (
@@ -209,7 +208,7 @@ class Engine:
         Raises:
             SegmentationError: the training's file is missing or damaged.
         """
-        return _told(members).held_out
+        return read_training(members).held_out
 
     def independent(self, members: Path) -> bool:
         """Whether each member began from random weights.
@@ -223,7 +222,7 @@ class Engine:
         Raises:
             SegmentationError: the training's file is missing or damaged.
         """
-        return _told(members).independent
+        return read_training(members).independent
 
     def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
         """Features of all trained members, stacked along the first axis, in cells of the case's own grid.
@@ -346,24 +345,3 @@ class Engine:
             inside = array[:, (array != 0).any(axis=0)]
             samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
         return np.concatenate(samples, axis=1)
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What a training wrote down before it began: held-out cases per member, and where members come from."""
-
-    held_out: tuple[tuple[str, ...], ...]
-    independent: bool
-
-
-def _told(members: Path) -> _Told:
-    path = members / "training.json"
-    document = read_json(path, SegmentationError)
-    try:
-        held_out = tuple(tuple(split["held_out"]) for split in document["splits"])
-        alone = len(held_out) == 1 or document["profile"]["ensemble"] == Ensemble.FOLDS
-        return _Told(held_out, alone and not document["warm_start"])
-    except (KeyError, TypeError) as problem:
-        raise SegmentationError(
-            f"{path}: not what a training writes ({type(problem).__name__}: {problem}); train again"
-        ) from problem

@@ -1,14 +1,20 @@
-"""Which cases each member of an ensemble is trained on."""
+"""Which cases each member of an ensemble is trained on, and what a training has written down of it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.files import read_json
 from nnactive_server.core.rng import generator
+from nnactive_server.segmentation.profiles import Ensemble
+
+TRAINING = "training.json"
+"""In a folder of members: what `train_ensemble` wrote down before it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,3 +84,34 @@ def _with_every_class(
     return tuple(
         MemberSplit(tuple(sorted(chosen)), tuple(sorted(everything - set(chosen)))) for chosen in train
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a training wrote down before it began.
+
+    Attributes:
+        held_out: for each member the annotated cases it was not trained on.
+        independent: each member began from random weights.
+    """
+
+    held_out: tuple[tuple[str, ...], ...]
+    independent: bool
+
+
+def read_training(members: Path) -> Training:
+    """What is written down in a folder of members.
+
+    Raises:
+        SegmentationError: missing or damaged.
+    """
+    path = members / TRAINING
+    document = read_json(path, SegmentationError)
+    try:
+        held_out = tuple(tuple(split["held_out"]) for split in document["splits"])
+        alone = len(held_out) == 1 or document["profile"]["ensemble"] == Ensemble.FOLDS
+        return Training(held_out, alone and not document["warm_start"])
+    except (KeyError, TypeError) as problem:
+        raise SegmentationError(
+            f"{path}: not what a training writes ({type(problem).__name__}: {problem}); train again"
+        ) from problem

@@ -27,7 +27,7 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.batches import make_batches, seeded
 from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.members import MemberSplit, member_splits
+from nnactive_server.segmentation.members import TRAINING, MemberSplit, member_splits
 from nnactive_server.segmentation.memory import named, with_less
 from nnactive_server.segmentation.optimisation import RunningMean, learning_rate, make_optimiser
 from nnactive_server.segmentation.preprocessing import TrainingCase
@@ -187,7 +187,7 @@ def _claim(
         "warm_start": warm_start is not None,
         "splits": [{key: list(value) for key, value in asdict(split).items()} for split in splits],
     }
-    path = folder / "training.json"
+    path = folder / TRAINING
     if not path.exists():
         write_json(path, settings)
     elif (found := read_json(path, SegmentationError)) != settings:
