@@ -5,7 +5,8 @@ PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 BIN := .venv/bin
 # One thread per test process: two processes share the cores instead of fighting for them. Files are dealt
 # in the order of Testing/conftest.py; by itself pytest-xdist deals those with few tests last, the longest ones.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# What Python compiles is kept, whatever the environment says: tests start hundreds of processes.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-train bench-slicer screenshots clean
 

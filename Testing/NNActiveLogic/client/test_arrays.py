@@ -70,6 +70,9 @@ def crop(data, **changes):
     return LabelCrop(**fields, data=base64.b64encode(data).decode())
 
 
+BOMB = crop(zlib.compress(bytes(1 << 26)))
+
+
 @pytest.mark.parametrize(
     "bad",
     [
@@ -80,7 +83,7 @@ def crop(data, **changes):
         crop(zlib.compress(bytes(9))),
         crop(zlib.compress(bytes(8))[:-2]),
         crop(zlib.compress(bytes(8))[:-1] + b"\x00"),
-        crop(zlib.compress(bytes(1 << 28), 9)),
+        BOMB,
         crop(b""),
         crop(b"garbage"),
         LabelCrop("zlib", "uint8", (2, 2, 2), "not base64!"),
@@ -93,11 +96,10 @@ def test_labels_that_do_not_fill_the_box_exactly_are_refused(bad):
 
 
 def test_labels_that_would_fill_the_memory_are_not_unpacked():
-    bomb = crop(zlib.compress(bytes(1 << 28), 9))
     tracemalloc.start()
     try:
         with pytest.raises(ProtocolError):
-            decode_labels(bomb, (2, 2, 2))
+            decode_labels(BOMB, (2, 2, 2))
         assert tracemalloc.get_traced_memory()[1] < 1 << 22
     finally:
         tracemalloc.stop()

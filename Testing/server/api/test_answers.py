@@ -86,7 +86,7 @@ BAD = {
     "another shape": wire(FULL, (1, 1, 1)),
     "too few voxels": wire(FULL[:-1]),
     "too many voxels": wire(FULL + b"\0"),
-    "a bomb": wire(bytes(100_000_000)),
+    "a bomb": wire(bytes(20_000_000)),
     "an unknown class": wire(b"\x03" + FULL[1:]),
     "the ignore id": wire(b"\xff" + FULL[1:]),
     "no zlib": {**wire(FULL), "data": base64.b64encode(b"nonsense").decode()},

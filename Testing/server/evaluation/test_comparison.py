@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.evaluation.comparison import holm, paired_test, penalty_matrix
@@ -43,10 +42,23 @@ def test_holm_by_hand() -> None:
     assert holm([0.02, 0.5, 0.01, 0.03]) == pytest.approx([0.06, 0.5, 0.04, 0.06])
 
 
+def refused_step_by_step(p: list[float], level: float) -> list[bool]:
+    """Holm (1979) as he wrote it: the smallest p against level / m, the next against level / (m - 1), ..."""
+    refused = [False] * len(p)
+    for done, place in enumerate(sorted(range(len(p)), key=p.__getitem__)):
+        if p[place] * (len(p) - done) > level:
+            break
+        refused[place] = True
+    return refused
+
+
 @settings(deadline=None, max_examples=60)
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
-    assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0, 1, exclude_max=True))
+def test_holm_refuses_at_every_level_what_his_steps_refuse(p: list[float], level: float) -> None:
+    adjusted = holm(p)
+    for at in (level, *adjusted[adjusted < 1]):  # an adjusted p is itself the smallest level that refuses
+        assert [value <= at for value in adjusted] == refused_step_by_step(p, at)
+    assert all(value <= 1 for value in adjusted)
 
 
 def test_holm_leaves_tests_that_were_not_made_alone() -> None:

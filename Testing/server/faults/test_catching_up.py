@@ -1,7 +1,6 @@
 """A client that was away reads on where it stopped, over restarts and kills of the server."""
 
 import threading
-from contextlib import suppress
 
 import pytest
 
@@ -33,7 +32,7 @@ def test_numbers_never_repeat_or_go_back(place, client, end):
     server, project, case = place
     heard, seen = read_on(client(server), 0)
     told = []
-    for round_ in range(3):
+    for round_ in range(2):
         ann = client(server)
         for number in range(5):
             box = Box((round_, number, 0), (1, 1, 1))
@@ -61,18 +60,21 @@ def test_a_listener_hears_everything_once_while_the_server_dies_again_and_again(
         ann, seen = client(server), 0
         try:
             while not stop.is_set() or ann.events(seen).events:
-                with suppress(Unreachable):
+                try:
                     found = ann.events(seen, wait=5)
-                    assert found.last >= seen, (found.last, seen)
-                    heard.extend(found.events)
-                    seen = found.events[-1].seq if found.events else seen
+                except Unreachable:
+                    stop.wait(0.02)  # asking without a break would slow down the server's start
+                    continue
+                assert found.last >= seen, (found.last, seen)
+                heard.extend(found.events)
+                seen = found.events[-1].seq if found.events else seen
         except BaseException as problem:  # noqa: BLE001 — the test looks at it
             failed.append(problem)
 
     listener = threading.Thread(target=listen)
     listener.start()
     told = []
-    for number in range(4):
+    for number in range(3):
         ann = client(server)
         for column in range(5):
             box = Box((number, column, 0), (1, 1, 1))

@@ -110,7 +110,8 @@ def look(server, job):
 
 
 def finished(server, job, state=JobState.SUCCEEDED):
-    found = wait_until(lambda: one if (one := look(server, job)).state in OVER else None, LONG)
+    with Store(server.data) as store:
+        found = wait_until(lambda: one if (one := store.jobs.get(job)).state in OVER else None, LONG)
     assert found.state == state, (found.error, found.log[-20:])
     return found
 
@@ -119,15 +120,16 @@ def at(server, job, stage, attempt=1):
     """Wait until an attempt is in a stage or beyond it; the job then."""
     reached = STAGES[STAGES.index(stage) :]
 
-    def there():
-        now = look(server, job)
+    def there(store):
+        now = store.jobs.get(job)
         assert now.state not in ("failed", "cancelled"), now.error
         if now.state == JobState.SUCCEEDED:
             return now
         begun = now.attempt >= attempt and now.state == JobState.RUNNING
         return now if begun and now.progress and now.progress.stage in reached else None
 
-    return wait_until(there, LONG)
+    with Store(server.data) as store:
+        return wait_until(lambda: there(store), LONG)
 
 
 def kill_worker(job):
@@ -165,15 +167,23 @@ def test_a_cycle_survives_a_cancel_a_resume_and_deaths_of_server_and_worker(wake
     done = cancel_in_training(server, project, job)
     assert server.call("POST", f"/v1/jobs/{job}/resume").status_code == 202
     assert at(server, job, "train", attempt=2).progress.stage != "train" or steps(server, job) >= done
-    kill_worker(look(server, job))
-    at(server, job, "evaluate", attempt=3)
-    server.kill()
+    stopped_with_nothing_left(server, job)
     server.start()
-    at(server, job, "train", attempt=4)
-    server.stop()
+    kill_worker(at(server, job, "train", attempt=3))
+    at(server, job, "evaluate", attempt=4)
+    server.kill()
     server.start()
     finished(server, job)
     assert outcome(server, project) == undisturbed
+
+
+def stopped_with_nothing_left(server, job):
+    """Stop a server while a job is at work; nothing of its worker may be left."""
+    assert server.stop() == 0
+    found = look(server, job)
+    assert found.state == JobState.INTERRUPTED
+    assert np.isfinite(found.finished)
+    wait_until(lambda: not processes_of(server.data))
 
 
 def cancel_in_training(server, project, job):
@@ -217,16 +227,6 @@ def test_a_worker_that_is_killed_three_times_fails_in_words_and_can_be_resumed(w
     assert server.call("POST", f"/v1/jobs/{job}/resume").status_code == 202
     finished(server, job)
     assert outcome(server, project) == undisturbed
-
-
-def test_nothing_of_a_worker_is_left_when_its_server_stops(wake):
-    server, project = wake()
-    job = begin(server, project)
-    at(server, job, "train")
-    assert server.stop() == 0
-    assert look(server, job).state == JobState.INTERRUPTED
-    wait_until(lambda: not processes_of(server.data))
-    assert np.isfinite(look(server, job).finished)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Files on their way up: broken off, repeated, out of order, twice at once, over a restart."""
 
 import hashlib
+import itertools
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,19 +11,29 @@ import pytest
 
 from nnactive_server.store import Store
 from testkit.faults import dial, image_file, piece_headers, request_head, wait_until
+from testkit.live_server import LiveServer
 
 PIECE = 300_000
-
-
-@pytest.fixture(scope="module")
-def content():
-    """A file of a bit more than three pieces."""
-    return np.random.default_rng(0).bytes(3 * PIECE + 1234)
+_seeds = itertools.count()
 
 
 @pytest.fixture
-def server(serve):
+def content():
+    """A file of a bit more than three pieces; nobody has sent it before."""
+    return np.random.default_rng(next(_seeds)).bytes(3 * PIECE + 1234)
+
+
+@pytest.fixture
+def own(serve):
+    """A server to be ended, or with nothing in it."""
     return serve()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server for all who only send files."""
+    with LiveServer(tmp_path_factory.mktemp("uploads").resolve() / "data") as live:
+        yield live
 
 
 def announce(server, content, who="ann"):
@@ -132,16 +143,16 @@ def test_a_file_that_is_not_what_was_announced_begins_anew(server, content):
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_an_upload_goes_on_after_the_server_began_anew(server, content, end):
-    known = announce(server, content)
-    send(server, known["id"], content, 0, PIECE)
-    getattr(server, end)()
-    server.start()
-    again = announce(server, content)
+def test_an_upload_goes_on_after_the_server_began_anew(own, content, end):
+    known = announce(own, content)
+    send(own, known["id"], content, 0, PIECE)
+    getattr(own, end)()
+    own.start()
+    again = announce(own, content)
     assert (again["id"], again["received"]) == (known["id"], PIECE)
-    assert send(server, known["id"], content, PIECE, 2 * PIECE)[1]["received"] == 2 * PIECE
-    assert send_rest(server, content)["done"]
-    assert stored(server, content)
+    assert send(own, known["id"], content, PIECE, 2 * PIECE)[1]["received"] == 2 * PIECE
+    assert send_rest(own, content)["done"]
+    assert stored(own, content)
 
 
 def test_two_send_the_same_file_at_once(server, content):
@@ -158,11 +169,11 @@ def test_two_send_the_same_file_at_once(server, content):
     assert stored(server, content)
 
 
-def test_several_clients_bring_the_same_image_at_once(server, client, begin, tmp_path):
+def test_several_clients_bring_the_same_image_at_once(own, client, begin, tmp_path):
     """Each in a project of its own: the first one to finish must not take the file from the others."""
     file = image_file(tmp_path / "image.nrrd", 7, (20, 64, 64))
     people = ["ann", "ann", "rev", "ben"]
-    clients = [client(server, who) for who in people]
+    clients = [client(own, who) for who in people]
     projects = [begin(clients[0])[0] for _ in people]
     together = threading.Barrier(len(people))
 
@@ -175,25 +186,25 @@ def test_several_clients_bring_the_same_image_at_once(server, client, begin, tmp
         cases = list(pool.map(work, zip(clients, projects, strict=True)))
     images = [clients[0].image(case.id).values for case in cases]
     assert all(np.array_equal(one, images[0]) for one in images)
-    with Store(server.data) as store:
+    with Store(own.data) as store:
         assert store.check() == []
         assert not store.blobs.exists(hashlib.sha256(file.read_bytes()).hexdigest())
 
 
-def test_uploads_that_nobody_finishes_are_swept(server, content, client, begin, tmp_path):
-    project, cases = begin(client(server), [image_file(tmp_path / "image.nrrd", 3)])
-    known = announce(server, content)
-    send(server, known["id"], content, 0, PIECE)
+def test_uploads_that_nobody_finishes_are_swept(own, content, client, begin, tmp_path):
+    project, cases = begin(client(own), [image_file(tmp_path / "image.nrrd", 3)])
+    known = announce(own, content)
+    send(own, known["id"], content, 0, PIECE)
     other = content[:-1]
-    assert send_rest(server, other)["done"]  # stored, and no case is made of it
-    with Store(server.data) as store:
+    assert send_rest(own, other)["done"]  # stored, and no case is made of it
+    with Store(own.data) as store:
         assert store.sweep(3600.0) == 0
-        assert announce(server, content)["received"] == PIECE
+        assert announce(own, content)["received"] == PIECE
         wait_until(lambda: store.sweep(0.0) >= 0 and not list(store.blobs.temporary.iterdir()))
         assert not store.blobs.exists(hashlib.sha256(other).hexdigest())
         assert store.check() == []
-    assert send(server, known["id"], content, PIECE, 2 * PIECE)[0] == 404
-    assert send_rest(server, content)["done"]
-    assert stored(server, content)
-    assert client(server).image(cases[0].id).values.shape == (8, 10, 12)
-    assert [one.id for one in client(server).cases(project.id)] == [cases[0].id]
+    assert send(own, known["id"], content, PIECE, 2 * PIECE)[0] == 404
+    assert send_rest(own, content)["done"]
+    assert stored(own, content)
+    assert client(own).image(cases[0].id).values.shape == (8, 10, 12)
+    assert [one.id for one in client(own).cases(project.id)] == [cases[0].id]

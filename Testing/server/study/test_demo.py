@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from nnactive_server.core.errors import DatasetError
@@ -37,6 +39,7 @@ def test_volumes_in_another_layout_are_imported(tmp_path):
 def test_phantoms_are_made_once_and_the_demo_continues(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CASES", 4)
     monkeypatch.setattr(module, "CYCLES", 2)
+    monkeypatch.setattr(module, "make_phantoms", partial(module.make_phantoms, shape=(16, 24, 24)))
     made = demo(None, tmp_path, **QUICK)
     assert made.summary["dataset"] == "Phantom"
     assert len(made.summary["test_cases"]) == 1

@@ -31,7 +31,7 @@ def few(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
 
 
 def test_the_loop_runs_on_real_scans_and_uncovers_only_its_boxes(few, tmp_path):
-    settings = Settings("clasp-pe", 2, 4, (20, 20, 20), 1, get_profile("smoke", iterations=20))
+    settings = Settings("clasp-pe", 2, 4, (20, 20, 20), 1, get_profile("smoke", iterations=4))
     summary = simulate(few, tmp_path, settings)
     assert [cycle["patches"] for cycle in summary["cycles"]] == [4, 8]
     assert all(0 <= cycle["mean_dice"] <= 1 for cycle in summary["cycles"])

@@ -6,6 +6,8 @@ core.errors, "message": ...}`; anything nobody foresaw ends with a traceback and
 
 from __future__ import annotations
 
+import atexit
+import gc
 import json
 import os
 import resource
@@ -64,4 +66,5 @@ def _explained(problem: Exception) -> NNActiveError | None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # the end is not put off by a last search of all libraries for cycles
     sys.exit(main(sys.argv[1:]))

@@ -6,6 +6,8 @@ SIGTERM, or the death of the process that started it, asks the work to stop at i
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import os
 import resource
@@ -132,4 +134,5 @@ def _store_end(store: Store, job: Job, outcome: Outcome) -> None:
 
 
 if __name__ == "__main__":
+    atexit.register(gc.freeze)  # the end is not put off by a last search of all libraries for cycles
     sys.exit(main(sys.argv[1:]))
