@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from nnactive_server.segmentation import kernels
 from nnactive_server.segmentation.convolution import FastConvolution, make_faster
 from nnactive_server.segmentation.hardware import detect
 
@@ -88,3 +89,16 @@ def test_a_layer_without_bias_and_one_whose_weights_rest_work():
     layer(image).sum().backward()
     assert layer.weight.grad is None
     assert image.grad is not None
+
+
+def test_without_a_threading_library_torchs_convolutions_stay_and_it_is_told(monkeypatch, caplog):
+    def absent(*_):
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(kernels, "_sums", absent)
+    kernels.usable.cache_clear()
+    try:
+        assert make_faster(nn.Conv3d(8, 8, 3, padding=1), CPU) == 0
+    finally:
+        kernels.usable.cache_clear()
+    assert "torch's own convolutions" in caplog.text

@@ -36,10 +36,18 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     if hardware.device.type != "cpu" or hardware.autocast is not None:
         return 0
     fitting = [module for module in network.modules() if _fits(module)]
+    if fitting and not _usable():
+        return 0
     for module in fitting:
         # The network's own lists hold each convolution twice, so it is changed and not replaced.
         module.__class__ = FastConvolution
     return len(fitting)
+
+
+def _usable() -> bool:
+    from nnactive_server.segmentation.kernels import usable  # brings in the compiler, a second
+
+    return usable()
 
 
 def _fits(module: nn.Module) -> bool:

@@ -11,14 +11,19 @@ waiting for each other's.
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
 import numpy as np
 import torch
+from numba.core.errors import NumbaError
 
 from nnactive_server.core.errors import SegmentationError
+
+log = logging.getLogger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -42,6 +47,19 @@ def _compiled(**options: Any) -> Callable[[Function], Function]:
         return compiled
 
     return wrap
+
+
+@functools.cache
+def usable() -> bool:
+    """Whether the compiled loops run on this machine; tried once, which also compiles or loads them."""
+    channels = torch.zeros(1, ROWS, 2, 2, 2)
+    try:
+        weight_gradient(channels, channels)
+        convolve(channels, torch.zeros(ROWS, ROWS, 3, 3, 3))
+    except (NumbaError, ValueError, OSError) as problem:  # such as no OpenMP library that numba can load
+        log.warning("training goes on with torch's own convolutions, which are slower (%s)", problem)
+        return False
+    return True
 
 
 def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
