@@ -25,7 +25,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from run import HIPPOCAMPUS
+from run import HIPPOCAMPUS, linked
 from table import head, line, machine_line
 from train_stock import stock_step
 
@@ -70,14 +70,7 @@ class Setting:
         root = self.folder / "project"
         if (root / "loop_000.json").exists():
             return RawDataset.open(root)
-        project = RawDataset.create(
-            root, self.truth.labels.as_partial(), self.truth.channels, self.truth.file_ending, "quality"
-        )
-        (root / "imagesTr").mkdir(exist_ok=True)
-        for case in self.truth.cases:
-            for path in self.truth.image_paths(case):
-                (root / "imagesTr" / path.name).symlink_to(path.resolve())
-        project = RawDataset.open(root)
+        project = linked(self.truth, root, self.truth.cases)
         shapes = {case: project.geometry(case).shape for case in self.pool}
         label = self.clinician.label
         chosen = start_budget(shapes, label, project.labels, PATCH, PATCHES, 1)

@@ -53,16 +53,19 @@ def source(folder: Path) -> RawDataset:
     return RawDataset.open(folder / "phantoms")
 
 
-def project_of(truth: RawDataset, root: Path, cases: tuple[str, ...]) -> RawDataset:
-    """A project with one 20-voxel patch annotated in each case."""
-    project = RawDataset.create(
-        root, truth.labels.as_partial(), truth.channels, truth.file_ending, "benchmark"
-    )
+def linked(truth: RawDataset, root: Path, cases: tuple[str, ...]) -> RawDataset:
+    """A project of these images, of which nothing is annotated."""
+    RawDataset.create(root, truth.labels.as_partial(), truth.channels, truth.file_ending, "benchmark")
     (root / "imagesTr").mkdir(exist_ok=True)
     for case in cases:
         for path in truth.image_paths(case):
             (root / "imagesTr" / path.name).symlink_to(path.resolve())
-    project = RawDataset.open(root)
+    return RawDataset.open(root)
+
+
+def project_of(truth: RawDataset, root: Path, cases: tuple[str, ...]) -> RawDataset:
+    """A project with one 20-voxel patch annotated in each case."""
+    project = linked(truth, root, cases)
     for case in cases:
         write_patches(project, case, {patch_of(truth, case): truth_in(truth, case)})
     return project

@@ -69,6 +69,11 @@ class Gain:
     verdict: str
 
 
+def number(value: float) -> float | None:
+    """A number as JSON, which knows no NaN."""
+    return value if math.isfinite(value) else None
+
+
 def saved(share: Estimate, baseline: float) -> Estimate:
     """What a strategy saves of the baseline's work, `r c`.
 

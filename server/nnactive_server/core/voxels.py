@@ -110,11 +110,10 @@ def save_voxels(path: Path, array: np.ndarray) -> None:
     import blosc2
 
     settings = _settings(path, array.shape, _CHUNK)
-    with atomic_path(path) as temporary, _on_disk(path):
-        stored = blosc2.asarray(array, urlpath=str(temporary), **settings)
-        _add_sums(stored)
-        del stored  # the file must be closed before the checksum is put behind it
-        _add_seal(temporary)
+    with atomic_path(path) as temporary:
+        with _on_disk(path):
+            writer = VoxelWriter(path, blosc2.asarray(array, urlpath=str(temporary), **settings))
+        writer.close(temporary)
 
 
 class VoxelWriter:
@@ -139,8 +138,9 @@ class VoxelWriter:
     def close(self, temporary: Path) -> None:
         """Add the checksums; nothing can be written after that."""
         with _on_disk(self._path):
-            _add_sums(self._stored)
-            del self._stored  # as in `save_voxels`
+            stored = self._stored
+            stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
+            del stored, self._stored  # the file must be closed before the checksum is put behind it
             _add_seal(temporary)
 
 
@@ -228,10 +228,6 @@ def _settings(path: Path, shape: Sequence[int], chunk: Sequence[int]) -> dict[st
         "contiguous": True,
         "cparams": parameters,
     }
-
-
-def _add_sums(stored: blosc2.NDArray) -> None:
-    stored.schunk.vlmeta[_SUMS] = [_sum(stored, n) for n in range(stored.schunk.nchunks)]
 
 
 def _add_seal(path: Path) -> None:

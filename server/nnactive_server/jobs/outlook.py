@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from nnactive_server.core.economy import NOT_ENOUGH
+from nnactive_server.core.economy import NOT_ENOUGH, number
 from nnactive_server.evaluation.saving import next_gain
 
 HELD_OUT, BEFORE_TRAINING = "held-out", "before-training"
@@ -50,7 +50,7 @@ def outlook(results: Sequence[Result]) -> dict[str, Any]:
     if step <= 0 or not amounts or any(b < a for a, b in zip(amounts, [*amounts[1:], since], strict=True)):
         return {"mean": None, "low": None, "high": None, "verdict": NOT_ENOUGH, **about}
     gain = next_gain(amounts, dice, step, since=since)
-    ends = {name: _plain(getattr(gain, name)) for name in ("mean", "low", "high")}
+    ends = {name: number(getattr(gain, name)) for name in ("mean", "low", "high")}
     return {**ends, "verdict": gain.verdict, **about}
 
 
@@ -79,8 +79,3 @@ def _curve(points: Sequence[_Point]) -> tuple[list[int], list[float]]:
         return [], []
     means = [math.fsum(dice[name] or 0.0 for name in classes) / len(classes) for _, dice in points]
     return [patches for patches, _ in points], means
-
-
-def _plain(value: float) -> float | None:
-    """JSON knows no NaN."""
-    return value if math.isfinite(value) else None

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import fcntl
-import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from nnactive_server.core.errors import NotFound, StoreError
-from nnactive_server.core.files import atomic_path
+from nnactive_server.core.files import link_or_copy
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.dataset import RawDataset
 from nnactive_server.dataset.raw import IMAGES
@@ -90,12 +88,4 @@ def _reconcile(folder: Path, wanted: Mapping[str, Path]) -> None:
     for name, source in wanted.items():
         target = folder / name
         if not target.exists() or target.stat().st_size != source.stat().st_size:
-            _link(source, target)
-
-
-def _link(source: Path, target: Path) -> None:
-    with atomic_path(target) as temporary:
-        try:
-            os.link(source, temporary)
-        except OSError:
-            shutil.copyfile(source, temporary)
+            link_or_copy(source, target)

@@ -105,9 +105,7 @@ class Tiles:
         tiles = torch.stack([image[(slice(None), *box)] for box in boxes])
         if len(tiles) < MIN_BATCH and self._hardware.device.type == "cpu":
             tiles = tiles.expand(MIN_BATCH, *tiles.shape[1:]).contiguous()
-        if self._hardware.channels_last:
-            tiles = tiles.contiguous(memory_format=torch.channels_last_3d)
-        return tiles
+        return self._hardware.arranged(tiles)
 
 
 def tile_threads(hardware: Hardware) -> AbstractContextManager[None]:

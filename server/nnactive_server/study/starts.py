@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nnactive_server.core.errors import LoopError
-from nnactive_server.core.files import read_json, write_json
+from nnactive_server.core.files import link_or_copy, read_json, write_json
 from nnactive_server.dataset import loop_path
 from nnactive_server.loop import RUN, SPLIT, WORK, CycleFolder, read_costs
 from nnactive_server.study.summary import annotation_path, evaluation_path
@@ -39,7 +39,7 @@ def publish_start(run: Path, target: Path) -> None:
     making = target.with_name(f"{target.name}.making-{os.getpid()}")
     shutil.rmtree(making, ignore_errors=True)
     for path in (run / RUN, run / SPLIT, loop_path(run, 0)):
-        _link(path, making / path.name)
+        link_or_copy(path, making / path.name)
     _copy(run, making)
     try:
         making.rename(target)
@@ -78,24 +78,17 @@ def _deciding(folder: Path) -> dict[str, Any]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """What a first cycle consists of; the file that says it is complete comes last."""
+    """What a first cycle consists of; the file that says it is complete comes last.
+
+    Runs replace files as a whole, so neither sees what the other does with a file both have.
+    """
     here, there = CycleFolder(source, 0), CycleFolder(target, 0)
     for folder, copy in ((source / WORK, target / WORK), (here.members, there.members)):
         for path in sorted(folder.rglob("*")):
             if path.is_file():
-                _link(path, copy / path.relative_to(folder))
+                link_or_copy(path, copy / path.relative_to(folder))
     costs = read_costs(here.costs)
     costs["seconds"] = {stage: costs["seconds"][stage] for stage in _STAGES if stage in costs["seconds"]}
     write_json(there.costs, costs)
     for path in (here.labels, annotation_path(here), evaluation_path(here), here.training):
-        _link(path, there.path / path.name)
-
-
-def _link(source: Path, target: Path) -> None:
-    """A second name of a file; runs replace files as a whole, so neither sees the other's changes."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    try:
-        os.link(source, target)
-    except OSError:  # a file system without links
-        shutil.copyfile(source, target)
+        link_or_copy(path, there.path / path.name)

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from nnactive_server.core.economy import MIN_SEEDS, NOT_ENOUGH, Estimate, saved, stop_sentence
+from nnactive_server.core.economy import MIN_SEEDS, NOT_ENOUGH, Estimate, number, saved, stop_sentence
 from nnactive_server.core.errors import NNActiveError
 from nnactive_server.study import report_html as html
 from nnactive_server.study.analysis.results import StudyResults
-from nnactive_server.study.analysis.savings import number, plain
+from nnactive_server.study.analysis.savings import plain
 from nnactive_server.study.analysis.scores import BASELINE, NextCycle, Saving, next_cycle, saving
 
 

@@ -23,11 +23,10 @@ seeds; null where there are too few.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nnactive_server.core.economy import Estimate
+from nnactive_server.core.economy import Estimate, number
 from nnactive_server.study.analysis.results import StudyResults
 from nnactive_server.study.analysis.scores import Saving
 
@@ -68,8 +67,3 @@ def plain(estimate: Estimate) -> dict[str, Any]:
     """An estimate as JSON; None where there is no value."""
     ends = {name: number(getattr(estimate, name)) for name in ("mean", "low", "high")}
     return {**ends, "seeds": estimate.count}
-
-
-def number(value: float) -> float | None:
-    """A number as JSON, which knows no NaN."""
-    return value if math.isfinite(value) else None
