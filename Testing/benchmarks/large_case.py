@@ -25,6 +25,7 @@ import numpy as np
 from apart import apart, peak_bytes
 from table import head, line, machine_line
 
+from nnactive_server.core.files import write_json
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.mapfiles import MAPS, map_path
@@ -45,8 +46,9 @@ def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
     """Write the volumes, preprocess the large one and save networks of random weights."""
     import torch
 
+    from nnactive_server.segmentation.members import TRAINING
     from nnactive_server.segmentation.recipe import Recipe
-    from nnactive_server.segmentation.training import member_path
+    from nnactive_server.segmentation.weights import member_path
 
     rng = np.random.default_rng(0)
     project = RawDataset.create(root, labels(options.classes).as_partial(), ("CT",), ".nii", "Large")
@@ -65,6 +67,9 @@ def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
     for member in range(options.members):
         torch.manual_seed(member)
         torch.save(Recipe(made.plan).network().state_dict(), member_path(root / "members", member))
+    splits = [{"held_out": []}] * options.members
+    told = {"splits": splits, "profile": {"ensemble": "folds"}, "warm_start": False}
+    write_json(root / "members" / TRAINING, told)
     grid = made._store.properties(CASE)["shape_on_plan_grid"]
     tile = made.plan.configuration.patch_size
     yield f"{' x '.join(map(str, grid))} voxels on the plan's grid, tiles of {' x '.join(map(str, tile))}"

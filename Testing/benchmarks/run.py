@@ -169,7 +169,9 @@ def start_row(truth: RawDataset, folder: Path) -> Row:
     command += ["--out", str(folder / "start")]
     start = time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None and not list((folder / "start").glob("cycle_000/members/checkpoint.pt")):
+        while process.poll() is None and not list(
+            (folder / "start").glob("cycle_000/members/checkpoint_0.pt")
+        ):
             time.sleep(0.01)
         taken = time.perf_counter() - start
         process.wait()

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nnactive_server.core.errors import OutOfMemory
-from nnactive_server.segmentation import Engine, get_profile, training
+from nnactive_server.segmentation import Engine, get_profile, member_run
 from nnactive_server.segmentation.hardware import detect
 from nnactive_server.segmentation.memory import named, with_less
 
@@ -74,7 +74,7 @@ def ready(project, tmp_path):
 
 def fail_at(monkeypatch, *calls):
     """Let these calls of the loss, counted from 1, run out of memory."""
-    counted, real = [0], training._MemberRun._step
+    counted, real = [0], member_run.MemberRun._step
 
     def step(run, number):
         counted[0] += 1
@@ -82,7 +82,7 @@ def fail_at(monkeypatch, *calls):
             short()
         return real(run, number)
 
-    monkeypatch.setattr(training._MemberRun, "_step", step)
+    monkeypatch.setattr(member_run.MemberRun, "_step", step)
 
 
 def test_training_goes_on_with_its_images_off_the_device_and_ends_as_if_nothing_had_been(
@@ -106,6 +106,6 @@ def test_training_that_cannot_fit_ends_with_advice_and_keeps_what_it_did(
         OutOfMemory, match="while training member 1 of 1: choose a profile with smaller crops"
     ):
         train(tmp_path / "members")
-    assert (tmp_path / "members" / "checkpoint.pt").exists()
+    assert (tmp_path / "members" / "checkpoint_0.pt").exists()
     train(tmp_path / "members")
     assert (tmp_path / "members" / "member_0.pt").exists()

@@ -16,13 +16,15 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from nnactive_server.core.errors import Cancelled, NoSpace, SegmentationError
+from nnactive_server.core.files import write_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile, slabs
 from nnactive_server.segmentation.hardware import PREDICTION_BYTES, detect
 from nnactive_server.segmentation.inference import SlidingWindow
+from nnactive_server.segmentation.members import TRAINING
 from nnactive_server.segmentation.plan import CONFIGURATION, Plan
 from nnactive_server.segmentation.recipe import Recipe, deep_supervision
-from nnactive_server.segmentation.training import member_path
+from nnactive_server.segmentation.weights import member_path
 
 ROUNDING = 5e-4
 GRIDS = {
@@ -58,6 +60,8 @@ def random_members(engine: Engine, folder: Path, count: int) -> Path:
             if "seg_layers" in name:
                 weights[name] *= 10
         torch.save(weights, member_path(folder, member))
+    told = {"splits": [{"held_out": []}] * count, "profile": {"ensemble": "folds"}, "warm_start": False}
+    write_json(folder / TRAINING, told)
     return folder
 
 

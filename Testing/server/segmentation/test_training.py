@@ -11,7 +11,7 @@ from nnactive_server.core.errors import Cancelled, SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.optimisation import learning_rate
-from nnactive_server.segmentation.training import load_weights, member_path
+from nnactive_server.segmentation.weights import load_weights, member_path
 
 CPU = torch.device("cpu")
 
@@ -88,7 +88,7 @@ def test_finished_members_are_kept(project, trained):
     before = [path.stat().st_mtime_ns for path in sorted(folder.glob("member_*.pt"))]
     engine.train(folder, cases=project.cases[:4], seed=3, cycle=0)
     assert [path.stat().st_mtime_ns for path in sorted(folder.glob("member_*.pt"))] == before
-    assert not (folder / "checkpoint.pt").exists()
+    assert not (folder / "checkpoint_0.pt").exists()
 
 
 def test_members_differ(trained):

@@ -16,7 +16,7 @@ from nnactive_server.study.phantom import make_phantoms
 
 KILL_WHEN = (
     "work/cases/*.image.npy",
-    "cycle_000/members/checkpoint.pt",
+    "cycle_000/members/checkpoint_0.pt",
     "cycle_000/members/member_0.pt",
     "cycle_000/candidates/*.json",
     "cycle_001/members/member_1.pt",

@@ -17,33 +17,27 @@ from nnactive_server.core.features import Embedding, FeatureGrid
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
-from nnactive_server.dataset import RawDataset, Volume
+from nnactive_server.dataset import RawDataset
 from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
+from nnactive_server.segmentation.intake import Intake
 from nnactive_server.segmentation.members import read_training
 from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
-from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
+from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import PoolMembers, Profile
 from nnactive_server.segmentation.slabs import Grids, needs_slabs, predict_slabs
 from nnactive_server.segmentation.tiles import tile_threads
-from nnactive_server.segmentation.training import (
-    TrainingReport,
-    load_weights,
-    member_path,
-    train_ensemble,
-)
+from nnactive_server.segmentation.training import EnsembleTraining, TrainingReport
+from nnactive_server.segmentation.weights import load_weights, member_path
 
 if TYPE_CHECKING:
     from nnactive_server.segmentation.recipe import Recipe
 
 RECIPE = "nnactive_server.segmentation.recipe"
 """Imported late: it brings in nnU-Net's trainer, which takes seconds."""
-
-KEPT_BYTES = 512 * 2**20
-"""Images read for the plan are kept up to this size, to be preprocessed without reading them again."""
 
 
 class Engine:
@@ -74,7 +68,6 @@ class Engine:
         self._profile = profile
         self._monitor = monitor or Monitor()
         self._hardware = hardware or detect()
-        self._kept: dict[str, Volume] = {}
         self._loaded: tuple[Path, list[dict[str, torch.Tensor]]] | None = None
 
     @property
@@ -99,15 +92,14 @@ class Engine:
         """
         # Reading images leaves the interpreter idle enough to load the trainer in the meantime.
         threading.Thread(target=import_module, args=(RECIPE,), daemon=True).start()
+        intake = Intake(self._dataset, self._profile, self._monitor)
         if not (self._workdir / "plans.json").exists():
-            self._make_plan(cases).save(self._workdir)
+            intake.plan(cases).save(self._workdir)
         missing = [case for case in cases if not self._store.has_image(case)]
         for done, case in enumerate(missing, start=1):
             self._monitor.check()
-            image = self._kept.pop(case) if case in self._kept else self._image(case)
-            self._store.store_image(case, image)
+            self._store.store_image(case, intake.take(case))
             self._monitor.report("preprocess", done, len(missing), case)
-        self._kept.clear()
 
     def update_labels(self, cases: Sequence[str]) -> None:
         """Read the label files of these cases again; images are not touched. Stage "labels"."""
@@ -128,17 +120,28 @@ class Engine:
             Cancelled: asked to stop; a checkpoint is in `out`.
         """
         with torch_threads(self._hardware.threads):
-            return train_ensemble(
-                [self._store.training_case(case) for case in cases],
-                self._recipe,
-                self._profile,
-                self._hardware,
-                out,
-                seed=seed,
-                cycle=cycle,
-                warm_start=warm_start,
-                monitor=self._monitor,
-            )
+            return self._training(out, cases, seed, cycle, warm_start).finish()
+
+    def begin(
+        self,
+        out: Path,
+        early: Path,
+        *,
+        cases: Sequence[str],
+        seed: int,
+        cycle: int,
+        warm_start: Path | None = None,
+    ) -> None:
+        """Do the first part of `train` and leave the members as they are then in the folder `early`.
+
+        `train` goes on from there and ends with the same weights as without. What `early` holds can be
+        predicted with as `out` can later, though it may be fewer members; see `EnsembleTraining.begin`.
+
+        Raises:
+            SegmentationError, Cancelled: see `train`.
+        """
+        with torch_threads(self._hardware.threads):
+            self._training(out, cases, seed, cycle, warm_start).begin(early)
 
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other.
@@ -242,6 +245,21 @@ class Engine:
             weights, image = self._weights(members), self._store.image(case)
             return self._embedder.embed(self._network, weights, image, properties, kind, cell)
 
+    def _training(
+        self, out: Path, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None
+    ) -> EnsembleTraining:
+        return EnsembleTraining(
+            [self._store.training_case(case) for case in cases],
+            self._recipe,
+            self._profile,
+            self._hardware,
+            out,
+            seed=seed,
+            cycle=cycle,
+            warm_start=warm_start,
+            monitor=self._monitor,
+        )
+
     def _whole(self, members: Path, case: str, test: bool, member: int | None = None) -> Iterator[np.ndarray]:
         with tile_threads(self._hardware):
             properties = self._store.properties(case)
@@ -255,7 +273,7 @@ class Engine:
         """
         weights, image = self._weights(members), self._store.image(case)
         if member is not None and not 0 <= member < len(weights):
-            raise SegmentationError(f"{members}: no member {member}; this profile trains {len(weights)}")
+            raise SegmentationError(f"{members}: no member {member}; there are {len(weights)}")
         if test or member is not None:
             chosen = weights if member is None else [weights[member]]
             return ensemble_passes(self._test_window, self._network, chosen, image)
@@ -303,45 +321,7 @@ class Engine:
     def _weights(self, members: Path) -> list[dict[str, torch.Tensor]]:
         """State dicts of all members in a folder, kept until another folder is asked for."""
         if self._loaded is None or self._loaded[0] != members:
-            paths = [member_path(members, m) for m in range(self._profile.members)]
+            count = len(read_training(members).held_out)
+            paths = [member_path(members, m) for m in range(count)]
             self._loaded = members, [load_weights(path, self._hardware.device) for path in paths]
         return self._loaded[1]
-
-    def _image(self, case: str) -> Volume:
-        """The image of a case; nnU-Net crops to what is not zero, so something must be."""
-        image = self._dataset.read_image(case)
-        if not image.array.any():
-            raise SegmentationError(
-                f"{self._dataset.image_paths(case)[0]}: every voxel is zero; remove or replace this case"
-            )
-        return image
-
-    def _make_plan(self, cases: Sequence[str]) -> Plan:
-        labels = self._dataset.labels
-        fingerprints = {}
-        for done, case in enumerate(sorted(cases), start=1):
-            self._monitor.check()
-            label = self._dataset.read_label(case).array if self._dataset.has_label(case) else None
-            image = self._image(case)
-            fingerprints[case] = fingerprint_case(case, image, label, labels)
-            if sum(kept.array.nbytes for kept in self._kept.values()) + image.array.nbytes <= KEPT_BYTES:
-                self._kept[case] = image
-            self._monitor.report("plan", done, len(cases), case)
-        dataset_json = {
-            "channel_names": {str(i): name for i, name in enumerate(self._dataset.channels)},
-            "labels": labels.to_json(),
-            "file_ending": self._dataset.file_ending,
-            "numTraining": len(cases),
-        }
-        return make_plan(
-            fingerprints, dataset_json, self._profile, self._dataset.name, lambda: self._voxels(cases)
-        )
-
-    def _voxels(self, cases: Sequence[str]) -> np.ndarray:
-        """Intensities (channels, n) of everything not zero in a few cases: before anything is annotated."""
-        samples = []
-        for case in sorted(cases)[:10]:
-            array = self._image(case).array
-            inside = array[:, (array != 0).any(axis=0)]
-            samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
-        return np.concatenate(samples, axis=1)

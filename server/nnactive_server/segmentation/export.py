@@ -9,7 +9,7 @@ import torch
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path
 from nnactive_server.segmentation.plan import CONFIGURATION, Plan
-from nnactive_server.segmentation.training import load_weights
+from nnactive_server.segmentation.weights import load_weights
 
 CHECKPOINT = "checkpoint_final.pth"
 

@@ -14,7 +14,7 @@ from nnactive_server.core.rng import generator
 from nnactive_server.segmentation.profiles import Ensemble
 
 TRAINING = "training.json"
-"""In a folder of members: what `train_ensemble` wrote down before it began."""
+"""In a folder of members: what `EnsembleTraining` wrote down before it began."""
 
 
 @dataclass(frozen=True, slots=True)
