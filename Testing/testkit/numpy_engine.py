@@ -19,7 +19,7 @@ import numpy as np
 from scipy import ndimage
 
 from nnactive_server.core.features import Embedding, FeatureGrid
-from nnactive_server.core.files import atomic_path, read_json, write_json
+from nnactive_server.core.files import atomic_path, link_or_copy, read_json, write_json
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.monitor import Monitor
@@ -79,12 +79,36 @@ class NumpyEngine:
     def train(
         self, out: Path, *, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None = None
     ) -> Report:
+        """All members."""
+        count = self.profile.members
+        self._train(out, count, cases, seed, cycle, warm_start)
+        return Report((1,) * count, (math.nan, *[0.5] * (count - 1)))
+
+    def begin(
+        self,
+        out: Path,
+        early: Path,
+        *,
+        cases: Sequence[str],
+        seed: int,
+        cycle: int,
+        warm_start: Path | None = None,
+    ) -> None:
+        """All members but the last, as in a chain."""
+        count = self.profile.members - 1
+        self._train(out, count, cases, seed, cycle, warm_start)
+        for path in (out / "training.json", *(out / f"member_{member}.npy" for member in range(count))):
+            link_or_copy(path, early / path.name)
+
+    def _train(
+        self, out: Path, count: int, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None
+    ) -> None:
         voxels = {case: found for case in cases if (found := self._annotated(case))[1].size}
         classes = {case: sorted(set(y.tolist()) - {0}) for case, (_, y) in voxels.items()}
         splits = member_splits(classes, self.profile.members, seed)
         told = {"held_out": [split.held_out for split in splits], "warm_start": warm_start is not None}
         write_json(out / "training.json", told)
-        for member, split in enumerate(splits):
+        for member, split in enumerate(splits[:count]):
             path = out / f"member_{member}.npy"
             if not path.exists():
                 x = np.concatenate([voxels[case][0] for case in split.train], axis=1)
@@ -96,7 +120,6 @@ class NumpyEngine:
                 self._save(path, model)
             self.monitor.check()
             self.monitor.report("train", member + 1, self.profile.members)
-        return Report((1,) * self.profile.members, (math.nan, *[0.5] * (self.profile.members - 1)))
 
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         del test
@@ -154,8 +177,8 @@ class NumpyEngine:
         return np.load(self._image(case))[:, known], label[known]
 
     def _models(self, members: Path) -> Iterator[np.ndarray]:
-        for member in range(self.profile.members):
-            yield np.load(members / f"member_{member}.npy")
+        for path in sorted(members.glob("member_*.npy")):
+            yield np.load(path)
 
     @staticmethod
     def _softmax(model: np.ndarray, features: np.ndarray) -> np.ndarray:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import write_json
@@ -14,7 +16,7 @@ from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import LoopPatch, RawDataset, read_loops
 from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
-from nnactive_server.loop.folder import CycleFolder, claim
+from nnactive_server.loop.folder import CycleFolder, EarlyFolder, claim
 from nnactive_server.loop.outputs import Outputs
 from nnactive_server.loop.pool import LabelSource, Offers, Pool
 from nnactive_server.loop.proposal import read_proposal, write_besides, write_proposal
@@ -23,6 +25,8 @@ from nnactive_server.query import Proposal, Request, Strategy, merge_candidates
 Loops = Sequence[Sequence[LoopPatch]]
 Boxes = Mapping[str, Sequence[Patch]]
 """By case."""
+EARLY = "early"
+"""Stage of a proposal that is made while the training still goes on."""
 
 
 class Cycle:
@@ -66,9 +70,9 @@ class Cycle:
         self._clock = clock or Clock()
         self._cases = tuple(pool if pool is not None else project.cases)
         self._warm_start, self._changed = warm_start, changed
-        self._outputs = Outputs(self.folder.members, [self.folder.own], project.labels)
-        offers = Offers(project, self._outputs, strategy, request, label_source)
-        self._pool = Pool(engine, self.folder, offers, self._clock)
+        self._label_source = label_source
+        self._outputs = self._outputs_of(self.folder)
+        self._pool = Pool(engine, self.folder, self._offers(self._outputs), self._clock)
         settings = {"strategy": repr(strategy), "request": asdict(request), "warm_start": warm_start}
         claim(self.folder.settings, settings, {"request": {"overlap": 0.0}})
 
@@ -117,17 +121,39 @@ class Cycle:
         if self.folder.training.exists():
             return
         self._clock.check()
-        before = CycleFolder(self._project.root, self.folder.number - 1)
         with self._clock.measure(self.folder.costs, "train"):
-            report = self._engine.train(
-                self.folder.members,
-                cases=self._labelled(self._loops()),
-                seed=self._request.seed,
-                cycle=self.folder.number,
-                warm_start=before.members if self._warm_start and self.folder.number else None,
-            )
+            report = self._engine.train(self.folder.members, **self._training())
         losses = [loss if math.isfinite(loss) else None for loss in report.losses]
         write_json(self.folder.training, {"iterations": list(report.iterations), "losses": losses})
+
+    def query_early(self, besides: Boxes | None = None) -> Proposal | None:
+        """Train only the first part, and propose patches by what the members say then.
+
+        Whoever waits can begin with these; `train` goes on from there and `query` proposes anew. The
+        members end the same with and without this. A strategy that asks no members needs no training.
+
+        Args:
+            besides: see `query`.
+
+        Returns:
+            The proposal; None when the training is over, so that there is nothing to gain.
+
+        Raises:
+            Cancelled: asked to stop; calling it again continues.
+        """
+        if self.folder.training.exists():
+            return None
+        early = self.folder.early
+        if not early.queries.exists():
+            offers = self._offers(self._outputs_of(early))
+            if offers.needs_model:
+                self._train_early(early)
+            with self._clock.measure(early.costs, EARLY):
+                pool = Pool(self._engine, early, offers, self._clock, EARLY)
+                taken = joined(annotated_boxes(self._loops()), besides or {})
+                made = merge_candidates(pool.offers(self._cases, taken), self._strategy, self._request)
+                write_proposal(early, made, self._project.geometry)
+        return read_proposal(early)
 
     def query(self, besides: Boxes | None = None) -> Proposal:
         """Propose the next patches; strategies that need no model skip the prediction of the pool.
@@ -143,6 +169,7 @@ class Cycle:
                 made = merge_candidates(self._pool.offers(self._cases, taken), self._strategy, self._request)
                 write_proposal(self.folder, made, self._project.geometry)
         proposal = read_proposal(self.folder)
+        shutil.rmtree(self.folder.early.path, ignore_errors=True)
         self._pool.tidy()
         return proposal
 
@@ -171,6 +198,28 @@ class Cycle:
         if self.folder.queries.exists():
             self._pool.tidy()
         return {case: self._outputs.quality(case) for case in cases}
+
+    def _train_early(self, early: EarlyFolder) -> None:
+        if not early.training.exists():
+            with self._clock.measure(early.costs, "train"):
+                self._engine.begin(self.folder.members, early.members, **self._training())
+            write_json(early.training, {})
+
+    def _training(self) -> dict[str, Any]:
+        """What the engine is asked to train."""
+        before = CycleFolder(self._project.root, self.folder.number - 1)
+        return {
+            "cases": self._labelled(self._loops()),
+            "seed": self._request.seed,
+            "cycle": self.folder.number,
+            "warm_start": before.members if self._warm_start and self.folder.number else None,
+        }
+
+    def _outputs_of(self, folder: CycleFolder) -> Outputs:
+        return Outputs(folder.members, [folder.own], self._project.labels)
+
+    def _offers(self, outputs: Outputs) -> Offers:
+        return Offers(self._project, outputs, self._strategy, self._request, self._label_source)
 
     def _loops(self) -> Loops:
         return loops_before(self._project.root, self.folder.number)

@@ -42,6 +42,18 @@ class SegmentationEngine(Protocol):
     ) -> TrainingSummary:
         """Train the members on the annotated `cases` into `out`; goes on where a killed call left off."""
 
+    def begin(
+        self,
+        out: Path,
+        early: Path,
+        *,
+        cases: Sequence[str],
+        seed: int,
+        cycle: int,
+        warm_start: Path | None = None,
+    ) -> None:
+        """Do the first part of `train` and leave the members as they are then in `early`."""
+
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
 

@@ -100,6 +100,11 @@ class CycleFolder:
         """The same for what was asked beside the cycle's own work, see `requery`; goes as the features do."""
         return OutputFolder(self.path / "asked")
 
+    @property
+    def early(self) -> EarlyFolder:
+        """What is proposed while the training still goes on; gone after the query."""
+        return EarlyFolder(self.root, self.number)
+
     def candidates(self, case: str) -> Path:
         """What a case of the pool offers; there only until the query is made."""
         return self.path / "candidates" / f"{case}.json"
@@ -111,6 +116,23 @@ class CycleFolder:
     def features(self, case: str, kind: Embedding) -> Path:
         """Features of a case, if the strategy asks for them; gone after the query of a later cycle."""
         return self.own.features(case, kind)
+
+
+class EarlyFolder(CycleFolder):
+    """The same files, of the proposal that is made from the first part of the training.
+
+    The time it takes is in the account of the cycle.
+    """
+
+    @property
+    def path(self) -> Path:
+        """The folder, inside the cycle's."""
+        return cycle_path(self.root, self.number) / "early"
+
+    @property
+    def costs(self) -> Path:
+        """Of the cycle."""
+        return CycleFolder(self.root, self.number).costs
 
 
 def pool_cases(project: RawDataset) -> tuple[str, ...]:

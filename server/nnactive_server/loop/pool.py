@@ -102,11 +102,20 @@ class Pool:
         engine: predicts the cases, if the strategy needs that.
         folder: of the cycle.
         offers: stage 1 of single cases; stores into the same folder.
-        clock: accounts for "predict" and "query" apart.
+        clock: accounts for the prediction and "query" apart.
+        stage: name of the prediction in reports and accounts.
     """
 
-    def __init__(self, engine: SegmentationEngine, folder: CycleFolder, offers: Offers, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: SegmentationEngine,
+        folder: CycleFolder,
+        offers: Offers,
+        clock: Clock,
+        stage: str = "predict",
+    ) -> None:
         self._engine, self._folder, self._offers, self._clock = engine, folder, offers, clock
+        self._stage = stage
 
     def offers(
         self, cases: Sequence[str], annotated: Mapping[str, Sequence[Patch]]
@@ -121,7 +130,7 @@ class Pool:
         Raises:
             Cancelled: asked to stop; the cases done so far are on disk.
         """
-        stage = "predict" if self._offers.needs_model else "query"
+        stage = self._stage if self._offers.needs_model else "query"
         for done, case in enumerate(cases, start=1):
             self._clock.check()
             offer = self._offer(case, annotated.get(case, ()))
@@ -143,7 +152,7 @@ class Pool:
             if document.get("boxes") == boxes:
                 return found
         if self._offers.lacks(case):
-            with self._clock.measure(self._folder.costs, "predict"):
+            with self._clock.measure(self._folder.costs, self._stage):
                 self._offers.complete(self._engine, case)
         with self._clock.measure(self._folder.costs, "query"):
             offer = self._offers.offer(case, annotated)
