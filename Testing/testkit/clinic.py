@@ -137,9 +137,9 @@ class Clinic:
             if patch.state == PatchState.OPEN:
                 self.answer(patch)
 
-    def job(self) -> Job:
+    def job(self, **params: Any) -> Job:
         """A new job for the next cycle, claimed as a worker has it."""
-        self.store.jobs.enqueue(self.project.id, "cycle", {"cycle": self.next_cycle})
+        self.store.jobs.enqueue(self.project.id, "cycle", {"cycle": self.next_cycle, **params})
         return self._claimed()
 
     def again(self, job: Job) -> Job:

@@ -244,8 +244,8 @@ def test_a_new_job_only_ends_what_had_proposed_its_patches(clinic: Clinic) -> No
     class Lost(Exception):
         pass
 
-    def propose_and_die(*args: Any) -> None:
-        before.extend(type(context_store).propose(context_store, *args))
+    def propose_and_die(*args: Any, **words: Any) -> None:
+        before.extend(type(context_store).propose(context_store, *args, **words))
         raise Lost
 
     context_store.propose = propose_and_die  # type: ignore[method-assign]

@@ -45,7 +45,7 @@ def build_world(store: Store, patches: int = 4, name: str = "Liver") -> World:
     return World(project, case, store.patches.propose(project.id, 1, batch))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_world() -> Callable[..., World]:
     return build_world
 

@@ -167,6 +167,12 @@ class StartIn(Body):
     count: Annotated[int, Field(ge=1, le=10_000, strict=True)]
 
 
+class CycleIn(Body):
+    """A training; with `early` patches are proposed from its first part, and replaced when it ends."""
+
+    early: Annotated[bool, Field(strict=True)] = False
+
+
 class LabelsIn(Body):
     """Labels of a box (z, y, x): base64 of the zlib-compressed bytes in C order."""
 

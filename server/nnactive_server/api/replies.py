@@ -132,6 +132,7 @@ class PatchOut(Out):
     referred_to: str | None
     placed_by: str | None
     lease: LeaseOut | None
+    early: bool
 
 
 class BatchOut(Out):

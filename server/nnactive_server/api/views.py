@@ -92,6 +92,7 @@ def patch_out(patch: PatchRecord, caller: Token) -> PatchOut:
         referred_to=patch.referred_to,
         placed_by=patch.placed_by,
         lease=_lease_out(patch.lease, caller),
+        early=patch.early,
     )
 
 

@@ -101,7 +101,7 @@ def _goes_on(store: Store, job: Job, path: Path, number: int) -> bool:
     if path.exists() and read_json(path, LoopError)["job"] == job.id:
         return True
     proposed = store.patches.list(job.project, cycle=number + 1)
-    return path.exists() and any(patch.origin != Origin.PLACED for patch in proposed)
+    return path.exists() and any(patch.origin != Origin.PLACED and not patch.early for patch in proposed)
 
 
 def _discard(root: Path, folder: CycleFolder) -> None:

@@ -9,7 +9,7 @@ there and ends with the same patches.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,15 @@ from nnactive_server.loop import (
     read_costs,
 )
 from nnactive_server.loop.crossval import cross_validate
+from nnactive_server.loop.cycle import EARLY
 from nnactive_server.query import Proposal, Query, describe, group_class
 from nnactive_server.segmentation.profiles import Profile
 from nnactive_server.store import JobState, NewPatch
 
 EngineFactory = Callable[[RawDataset, Path, Profile, Monitor], SegmentationEngine]
 """`(project, workdir, profile, monitor) -> engine`."""
-_STAGES = ("train", "evaluate", "predict", "query")
-"""Whose seconds in the cycle before are expected again, in order."""
+_STAGES = ("train", "early", "evaluate", "predict", "query")
+"""Whose seconds in the cycle before are expected again, in order; the early proposal only if asked for."""
 
 _logger = logging.getLogger(__name__)
 
@@ -53,7 +54,8 @@ def nnunet(project: RawDataset, workdir: Path, profile: Profile, monitor: Monito
 
 
 def run(context: JobContext, make_engine: EngineFactory = nnunet) -> dict[str, Any]:
-    """Do the cycle `params["cycle"]` of a project, or go on with it.
+    """Do the cycle `params["cycle"]` of a project, or go on with it; with `params["early"]` also a first
+    proposal from the beginning of the training, which the final one replaces.
 
     Args:
         context: of the job.
@@ -85,7 +87,8 @@ class _Run:
         self._plan: Plan = begin(self._store, self._project, self._job, root)
         self._folder = CycleFolder(root, self._plan.number)
         self._clock = Clock(context.monitor)
-        _expect(context.monitor, CycleFolder(root, self._plan.number - 1))
+        stages = [stage for stage in _STAGES if stage != EARLY or self._job.params.get("early")]
+        _expect(context.monitor, CycleFolder(root, self._plan.number - 1), stages)
 
     def finish(self, make_engine: EngineFactory) -> dict[str, Any]:
         """Everything that is not done yet."""
@@ -103,12 +106,13 @@ class _Run:
             clock=self._clock,
         )
         cycle.update_labels()
+        self._propose_early(project, cycle)
         cycle.train()
         judged = cross_validate(self._folder, project, engine, self._clock)
         proposal = cycle.query(besides=self._placed_since())
         quality = cycle.complete_maps(sorted(learned["cases"]))
-        self._propose(project, proposal)
-        return self._result(learned, judged, proposal, quality)
+        asked = self._propose(project, proposal)
+        return self._result(learned, judged, proposal, quality, asked)
 
     def _open(self) -> RawDataset:
         return open_project(self._data, self._project, self._store.cases, self._store.blobs)
@@ -135,19 +139,29 @@ class _Run:
         names = {case.id: case.name for case in self._store.cases.list(self._project.id)}
         boxes: dict[str, list[Patch]] = {}
         for patch in patches:
-            if (names[patch.case], patch.box) not in told:
+            gives_way = patch.early and patch.untouched
+            if (names[patch.case], patch.box) not in told and not gives_way:
                 boxes.setdefault(names[patch.case], []).append(patch.box)
         return boxes
 
-    def _propose(self, project: RawDataset, proposal: Proposal) -> None:
-        """Store the batch; the same again when that was done before."""
+    def _propose_early(self, project: RawDataset, cycle: Cycle) -> None:
+        """What the members say after the first part of the training, if that was asked for."""
+        if self._job.params.get("early"):
+            proposal = cycle.query_early(besides=self._placed_since())
+            if proposal is not None:
+                self._propose(project, proposal, early=True)
+
+    def _propose(self, project: RawDataset, proposal: Proposal, early: bool = False) -> int:
+        """Store the batch, the same again when that was done before; how many patches there are now."""
         ids = {case.name: case.id for case in self._store.cases.list(self._project.id)}
         batch = [
             NewPatch(ids[query.case], query.patch, query.score, query.group, explanation(query, project))
             for query in proposal
         ]
-        self._store.patches.propose(self._project.id, self._plan.number + 1, batch)
-        _logger.info("cycle %d: %d patches proposed", self._plan.number, len(batch))
+        made = self._store.patches.propose(self._project.id, self._plan.number + 1, batch, early=early)
+        how = " early" if early else ""
+        _logger.info("cycle %d: %d patches proposed%s", self._plan.number, len(made), how)
+        return len(made)
 
     def _result(
         self,
@@ -155,6 +169,7 @@ class _Run:
         judged: Mapping[str, Any],
         proposal: Proposal,
         quality: Mapping[str, float | None],
+        asked: int,
     ) -> dict[str, Any]:
         told = ("patches", "annotated_voxels", "foreground_voxels", "minutes", "classes", "before_training")
         result = {
@@ -164,7 +179,7 @@ class _Run:
             **judged,
             "seconds": read_costs(self._folder.costs)["seconds"],
             "quality": dict(quality),
-            "proposed": len(proposal),
+            "proposed": asked,
             "missing": proposal.missing,
             "shortages": [asdict(shortage) for shortage in proposal.shortages],
         }
@@ -183,8 +198,8 @@ def explanation(query: Query, project: RawDataset) -> dict[str, Any]:
     return {**query.why.to_json(), "sentence": describe(query, project.labels.classes), **about}
 
 
-def _expect(monitor: Monitor, before: CycleFolder) -> None:
+def _expect(monitor: Monitor, before: CycleFolder, stages: Sequence[str]) -> None:
     """Let a job's monitor estimate from the cycle before."""
     if isinstance(monitor, JobMonitor):
         seconds = read_costs(before.costs)["seconds"]
-        monitor.expected = {stage: seconds[stage] for stage in _STAGES if stage in seconds}
+        monitor.expected = {stage: seconds[stage] for stage in stages if stage in seconds}

@@ -15,7 +15,8 @@ from nnactive_server.store.idempotency import Idempotency, Reply, Request
 from nnactive_server.store.ids import ID
 from nnactive_server.store.jobs import Job, Jobs, JobState, Progress
 from nnactive_server.store.leases import Leases
-from nnactive_server.store.patches import Lease, NewPatch, Origin, Patches, PatchRecord, PatchState
+from nnactive_server.store.patch_rows import Lease, NewPatch, Origin, PatchRecord, PatchState
+from nnactive_server.store.patches import Patches
 from nnactive_server.store.projects import Project, Projects
 from nnactive_server.store.state import Store
 from nnactive_server.store.tokens import Token, Tokens

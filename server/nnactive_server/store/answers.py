@@ -17,7 +17,7 @@ from nnactive_server.store.blobs import Blobs
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import emit
 from nnactive_server.store.leases import drop_lease
-from nnactive_server.store.patches import PatchRecord, PatchState, find_patch
+from nnactive_server.store.patch_rows import PatchRecord, PatchState, find_patch
 from nnactive_server.store.projects import find_project
 from nnactive_server.store.texts import from_text, name_of, not_negative, short_text, to_text
 
@@ -211,7 +211,8 @@ class Answers:
             made = _insert(connection, found, answer, reading, expected_revision + 1, now)
             if reading == 1:
                 connection.execute(
-                    "UPDATE patches SET state = ?, revision = ?, referred_to = ? WHERE id = ?",
+                    "UPDATE patches SET state = ?, revision = ?, referred_to = ?, withdrawn = NULL "
+                    "WHERE id = ?",
                     (_STATES[answer.kind], made.revision, answer.referred_to, patch),
                 )
             drop_lease(connection, found, answer.annotator, now)

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from nnactive_server.core.errors import Conflict, InvalidInput
 from nnactive_server.store.database import Database
 from nnactive_server.store.events import emit
-from nnactive_server.store.patches import LONGEST_SECONDS, Lease, PatchRecord, find_patch, select_patches
+from nnactive_server.store.patch_rows import LONGEST_SECONDS, Lease, PatchRecord, find_patch, select_patches
 from nnactive_server.store.projects import find_project
 from nnactive_server.store.texts import name_of, to_text
 
@@ -33,7 +33,7 @@ class Leases:
         self._database = database
 
     def take(self, patch: str, holder: str, seconds: float) -> Lease:
-        """Lease a patch in any state, or prolong one's own lease of it.
+        """Lease a patch in any state, or prolong one's own lease of it; a withdrawn one is there again.
 
         Args:
             patch: id.
@@ -156,6 +156,8 @@ class Leases:
             "INSERT OR REPLACE INTO leases (patch, holder, granted, expires) VALUES (?, ?, ?, ?)",
             (lease.patch, lease.holder, lease.granted, lease.expires),
         )
+        if patch.withdrawn:
+            connection.execute("UPDATE patches SET withdrawn = NULL WHERE id = ?", (patch.id,))
         if mine is None:
             emit(
                 connection,

@@ -145,5 +145,11 @@ CREATE TABLE requests (
 CREATE INDEX requests_by_age ON requests (created);
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_EARLY = """
+ALTER TABLE patches ADD COLUMN early INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE patches ADD COLUMN withdrawn REAL;
+"""
+"""Patches that are proposed while a training goes on, and when others took their place."""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _EARLY)
 """SQL that leads from version n to n + 1; an empty file has version 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from nnactive_server.api.access import Annotator, Viewer, require
+from nnactive_server.api.bodies import CycleIn
 from nnactive_server.api.learning import CYCLE, EXPORT, learning
 from nnactive_server.api.once import OnceOnly
 from nnactive_server.api.problems import Problem
@@ -18,15 +19,21 @@ router = APIRouter(prefix="/v1", tags=["training"])
 
 
 @router.post("/projects/{project}/cycles", status_code=202, response_model=JobOut)
-def start_cycle(project: str, server: Here, caller: Annotator, once: OnceOnly) -> Response:
-    """Train on all answers, evaluate by cross-validation, and propose the next patches; a job."""
+def start_cycle(
+    project: str, server: Here, caller: Annotator, once: OnceOnly, body: CycleIn | None = None
+) -> Response:
+    """Train on all answers, evaluate by cross-validation, and propose the next patches; a job.
+
+    A training that was stopped goes on as it began, if nothing has changed since.
+    """
+    asked = body or CycleIn()
 
     def work() -> JobOut:
         known = learning(server.store, project)
         settled = any(one.answer.kind.settles for one in server.store.answers.current(project))
         if not settled:
             raise Problem(409, "nothing-annotated", "Nothing is annotated yet; answer some patches first.")
-        return _shown(server, _begin(server, project, known.next_training))
+        return _shown(server, _begin(server, project, known.next_training, asked.early))
 
     reply = once(202, work)
     server.supervisor.wake()
@@ -70,13 +77,13 @@ def _check_role(server: Server, job: str, caller: Token) -> None:
     require(caller, needed)
 
 
-def _begin(server: Server, project: str, number: int) -> Job:
+def _begin(server: Server, project: str, number: int, early: bool) -> Job:
     """A job for a training: the one that was stopped before, when nothing has changed since, or a new one."""
     stopped = _stopped(server, project, number)
     if stopped is not None:
         return server.store.jobs.resume(stopped.id)
     try:
-        return server.store.jobs.enqueue(project, CYCLE, {"cycle": number})
+        return server.store.jobs.enqueue(project, CYCLE, {"cycle": number, "early": early})
     except Conflict as conflict:
         current = conflict.current
         shown = _shown(server, current).model_dump(mode="json") if isinstance(current, Job) else None
