@@ -297,9 +297,14 @@ class Client:
 
     # Training
 
-    def start_cycle(self, project: str) -> Job:
-        """Train, evaluate and query; Conflict with code `nothing-annotated` or `running` when it cannot."""
-        return self._send(Job, "POST", f"/v1/projects/{part(project)}/cycles")
+    def start_cycle(self, project: str, early: bool = False) -> Job:
+        """Train, evaluate and query; Conflict with code `nothing-annotated` or `running` when it cannot.
+
+        With `early` patches are also proposed from the first part of the training; those nobody has touched
+        are replaced when it ends.
+        """
+        body = {"early": True} if early else None
+        return self._send(Job, "POST", f"/v1/projects/{part(project)}/cycles", body)
 
     def jobs(self, project: str) -> tuple[Job, ...]:
         """All jobs of a project."""

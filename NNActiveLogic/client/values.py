@@ -202,6 +202,7 @@ class Patch:
         revision: of the newest answer; 0 before the first.
         referred_to: the colleague who should look at it.
         placed_by: who placed it.
+        early: proposed while the training goes on; replaced when it ends, unless somebody has touched it.
     """
 
     id: str
@@ -221,6 +222,7 @@ class Patch:
     lease: Lease | None
     referred_to: str | None = None
     placed_by: str | None = None
+    early: bool = False
 
     @property
     def taken(self) -> bool:

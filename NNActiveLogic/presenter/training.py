@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from NNActiveLogic.client.errors import Conflict
-from NNActiveLogic.client.values import Event, Job, JobState, Progress
+from NNActiveLogic.client.values import Event, Job, JobState, PatchState, Progress
 from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.answering import DONE, Said, refuse
 from NNActiveLogic.presenter.desk import Desk
@@ -15,7 +15,7 @@ from NNActiveLogic.presenter.records import Records
 from NNActiveLogic.presenter.sending import Sending
 
 CYCLE = "cycle"
-_STAGES = ("answers", "labels", "plan", "preprocess", "train", "predict", "evaluate", "query")
+_STAGES = ("answers", "labels", "plan", "preprocess", "train", "early", "predict", "evaluate", "query")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class TrainingView:
         fraction: of the present stage, from 0 to 1; None when nothing goes on.
         running: it waits or goes on.
         can_start, can_cancel, can_resume: what may be pressed.
-        hint: what to know before it is started; empty when nothing.
+        hint: what to know about it now; empty when nothing.
         log: last lines of the server.
     """
 
@@ -73,7 +73,6 @@ class Training:
         job = self.job
         stopped = job is not None and job.state in (JobState.CANCELLED, JobState.FAILED)
         free = not self._asked and not self.running
-        waiting = self._sending.counts.waiting
         return TrainingView(
             sentence=self.notice or self._sentence(job),
             fraction=_fraction(job) if self.running else None,
@@ -81,12 +80,12 @@ class Training:
             can_start=free,
             can_cancel=self.running and not self._asked and job is not None and not job.cancelling,
             can_resume=free and stopped,
-            hint=words.count(waiting, words.TRAINING_UNSENT, words.TRAININGS_UNSENT) if waiting else "",
+            hint=self._hint(),
             log=job.log if job else (),
         )
 
-    def start(self) -> Said:
-        """Train on all answers and propose new patches."""
+    def start(self, early: bool = False) -> Said:
+        """Train on all answers and propose new patches; with `early` the first ones before the end."""
         if self.running:
             return DONE
         if not any(patch.revision for patch in self._records.now.patches) and not self._sending.entries:
@@ -94,7 +93,7 @@ class Training:
         client, project = self._desk.client, self._desk.project.id
         # What the clinician has just answered belongs to it: it is sent on the same lane, before.
         self._sending.flush(now=True)
-        return self._ask(lambda: client.start_cycle(project), lane="post")
+        return self._ask(lambda: client.start_cycle(project, early), lane="post")
 
     def cancel(self) -> Said:
         """Stop at the next checkpoint; what was trained is kept."""
@@ -112,6 +111,13 @@ class Training:
             elif event.kind == "job.succeeded" and _kind(event.payload) == CYCLE:
                 self.notice = ""
                 self._finished()
+
+    def _hint(self) -> str:
+        waiting = self._sending.counts.waiting
+        if waiting:
+            return words.count(waiting, words.TRAINING_UNSENT, words.TRAININGS_UNSENT)
+        replaced = any(p.early and p.state == PatchState.OPEN for p in self._records.now.patches)
+        return words.say(words.EARLY_BOXES) if self.running and replaced else ""
 
     def _sentence(self, job: Job | None) -> str:
         if job is not None and job.state == JobState.SUCCEEDED and job.cycle is not None:

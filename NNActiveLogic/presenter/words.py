@@ -230,6 +230,10 @@ TRAINING_CANCELLED = "The training was stopped. It can go on from where it was."
 TRAINING_FAILED = "The training failed: {what} It can go on from its last checkpoint."
 TRAINING_INTERRUPTED = "The training was interrupted and goes on by itself."
 TRAINING_NOTHING = "Answer some boxes first; the model learns from them."
+EARLY_BOXES = (
+    "First boxes are here, from the model as far as it is. Better ones take the place of those you have not "
+    "answered when the training ends."
+)
 TRAINING_UNSENT = "{n} answer is still on its way; the training may begin without it."
 TRAININGS_UNSENT = "{n} answers are still on their way; the training may begin without them."
 
@@ -272,6 +276,7 @@ STAGE = SimpleNamespace(
     plan="Looking at the images",
     preprocess="Preparing the images",
     train="Training",
+    early="Looking for first boxes",
     predict="Predicting",
     evaluate="Checking the model",
     query="Choosing the next boxes",

@@ -35,7 +35,7 @@ class TrainingSection(Section):
         ui.progressBar.visible = view.running
         advance(ui.progressBar, view.fraction)
         ui.startButton.enabled = view.can_start
-        ui.startButton.visible = not view.running
+        ui.startButton.visible = ui.earlyCheck.visible = not view.running
         ui.cancelButton.visible = view.running
         ui.cancelButton.enabled = view.can_cancel
         ui.resumeButton.visible = view.can_resume
@@ -47,7 +47,7 @@ class TrainingSection(Section):
     @slot
     def onStart(self) -> None:
         """Train."""
-        self._do(self.presenter.opened.training.start())
+        self._do(self.presenter.opened.training.start(self.ui.earlyCheck.checked))
 
     @slot
     def onCancel(self) -> None:

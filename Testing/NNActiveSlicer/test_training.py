@@ -36,6 +36,18 @@ def test_without_an_answer_there_is_nothing_to_train_on(reader, ui, steps):
     assert reader.host.widget.ui.messageLabel.text == "Answer some boxes first; the model learns from them."
 
 
+def test_first_boxes_may_be_asked_for_before_the_end(answered, ui, clinic, steps):
+    steps.click(ui.earlyCheck)
+    steps.click(ui.startButton)
+    answered.until(lambda: ui.cancelButton.visible)
+    assert not ui.earlyCheck.visible
+    assert [one.json for one in clinic.seen if one.path.endswith("/cycles")] == [{"early": True}]
+    clinic.report(next(iter(clinic.jobs)), "early", 1, 4, None)
+    answered.until(lambda: "first boxes" in ui.sentenceLabel.text)
+    clinic.grow(3, cycle=1, early=True)
+    answered.until(lambda: "First boxes are here" in ui.hintLabel.text)
+
+
 def test_stage_share_and_time_left_are_shown(answered, training, ui, clinic):
     clinic.report(training, "train", 25, 100, 600.0)
     answered.until(lambda: "25 %" in ui.sentenceLabel.text)

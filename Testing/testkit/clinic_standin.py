@@ -47,17 +47,17 @@ class ClinicStandIn(StandIn):
             "arrays": [voxels],
         }  # fmt: skip
 
-    def grow(self, count, cycle=0):
+    def grow(self, count, cycle=0, early=False):
         """More patches, in turn in each case."""
         cases = sorted(self.cases)
         starts = itertools.cycle(itertools.product((0, 4), (0, 5), (0, 6)))
         for rank, start in zip(range(1, count + 1), starts, strict=False):
-            patch = f"p{cycle}x{rank}"
+            patch = f"{'early' if early else 'p'}{cycle}x{rank}"
             self.patches[patch] = {
                 "id": patch, "project": self.project, "case": cases[rank % len(cases)], "cycle": cycle,
                 "rank": rank, "box": {"start": list(start), "size": list(SIZE)}, "group": "",
                 "class_name": None, "score": None, "why": None, "sentence": "Less certain here.",
-                "origin": "query", "state": "open", "revision": 0, "lease": None,
+                "origin": "query", "state": "open", "revision": 0, "lease": None, "early": early,
             }  # fmt: skip
         self.emit(self.project, "batch.proposed", {"cycle": cycle, "patches": count})
 
@@ -143,6 +143,9 @@ class ClinicStandIn(StandIn):
         """A training succeeds: a new model, and a new batch."""
         self.versions.append(f"cycle-{len(self.versions):03d}")
         self.model = self.versions[-1]
+        gone = [i for i, p in self.patches.items() if p["early"] and p["state"] == "open" and not p["lease"]]
+        for patch in gone:
+            del self.patches[patch]
         self.grow(patches, cycle=len(self.versions))
         self.jobs[job].update(state="succeeded", ended=time.time())
         self.tell("job.succeeded", job, kind="cycle", attempt=1, error="")

@@ -37,6 +37,40 @@ def test_a_training_that_found_no_room_for_new_boxes_says_so(trained, clinic):
     trained.settle(lambda: trained.opened.training.view().sentence == words.TRAINING_DONE_FULL)
 
 
+@pytest.mark.parametrize("early", [True, False])
+def test_first_boxes_before_the_end_are_asked_for_only_if_wanted(ann, clinic, early):
+    ann.next()
+    ann.draw_and_accept()
+    assert ann.opened.training.start(early).ok
+    ann.settle(lambda: ann.opened.training.running)
+    (asked,) = [one for one in clinic.seen if one.path.endswith("/cycles")]
+    assert asked.json == ({"early": True} if early else {})
+
+
+def test_first_boxes_give_way_to_better_ones_but_not_the_one_that_is_open(ann, clinic):
+    ann.next()
+    while ann.session.state == "editing":
+        ann.draw_and_accept()
+    assert ann.opened.training.start(early=True).ok
+    ann.settle(lambda: ann.opened.training.running)
+    assert ann.opened.training.view().hint == ""
+    clinic.grow(4, cycle=1, early=True)
+    ann.settle(lambda: ann.here == "early1x1")
+    assert ann.opened.training.view().hint == words.EARLY_BOXES
+    ann.draw_and_accept()
+    ann.scene.draw(2)
+    here = ann.here
+    clinic.finish(*clinic.jobs)
+    ann.settle(lambda: {"p1x1", "p1x2", "p1x3"} <= {row.patch for row in ann.opened.rows()})
+    kept = {row.patch for row in ann.opened.rows() if row.patch.startswith("early")}
+    assert {"early1x1", here} <= kept < {f"early1x{rank}" for rank in range(1, 5)}
+    ann.settle(lambda: ann.opened.training.view().hint == "")
+    assert ann.here == here
+    assert ann.scene.labels[0, 0, 0] == 2
+    ann.draw_and_accept()
+    assert ann.here not in (here, None)
+
+
 def test_progress_is_told_by_events_in_words(trained, clinic):
     (job,) = clinic.jobs
     clinic.report(job, "train", 3, 12, 240.0)
@@ -99,7 +133,7 @@ def test_what_happened_while_the_computer_slept_is_heard_afterwards(trained, cli
     clinic.before = lambda _: None
     trained.presenter.connection.try_now()
     trained.settle(lambda: any(row.cycle == 1 for row in trained.opened.rows()))
-    assert not trained.opened.training.running
+    trained.settle(lambda: not trained.opened.training.running)
 
 
 def job(state, **more):

@@ -49,9 +49,9 @@ def answer_all(client, project, labels):
     return count
 
 
-def train(client, project):
+def train(client, project, early=False):
     """Start a cycle and wait for its end."""
-    job = client.start_cycle(project.id)
+    job = client.start_cycle(project.id, early)
     seen, stages = client.events(0).last, set()
     while not (now := client.job(job.id)).finished:
         stages |= {now.progress.stage} if now.progress else set()
@@ -94,10 +94,15 @@ def test_from_an_empty_server_to_a_third_batch(live, ann, ben, ready, truth):
     assert answer_all(ann, project, labels) == 4
     revised = ann.patches(project.id, cycle=0)[0]
     ann.annotate(revised.id, Answer(Kind.EMPTY), revised.revision)
-    train(ann, project)
+    before = ann.events(0).last
+    train(ann, project, early=True)
 
+    told = [
+        one.payload for one in ann.events(before, project=project.id).events if one.kind == "batch.proposed"
+    ]
+    assert [(one["cycle"], one["early"]) for one in told] == [(2, True), (2, False)]
     second = ann.queries(project.id)
-    assert (second.cycle, second.model) == (2, "cycle-001")
+    assert (second.cycle, second.model, len(second.patches)) == (2, "cycle-001", 3)
     check_no_overlap(ann.patches(project.id))
     check_folder(live, project, labels, revised)
     found = ann.statistics(project.id)
