@@ -57,6 +57,7 @@ class NumpyEngine:
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
         self.slab_axis, self.slab_planes = 0, 0
+        self.sparing: list[bool] = []
         self.embedded: list[tuple[str, str]] = []
         self.judged: list[tuple[int, str]] = []
 
@@ -129,9 +130,16 @@ class NumpyEngine:
             yield self._softmax(model, features)
 
     def slabs(
-        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+        self,
+        members: Path,
+        case: str,
+        *,
+        test: bool = False,
+        member: int | None = None,
+        sparing: bool = False,
     ) -> Generator[Slab, None, None]:
         """As `predict` and `predict_member`; in slabs of `slab_planes` along `slab_axis`, if that is set."""
+        self.sparing.append(sparing)
         if member is None:
             whole = partial(self.predict, members, case, test=test)
             shape = index3(np.load(self._image(case), mmap_mode="r").shape[1:])
@@ -154,8 +162,11 @@ class NumpyEngine:
     def independent(self, members: Path) -> bool:
         return not read_json(members / "training.json")["warm_start"]
 
-    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+    def embed(
+        self, members: Path, case: str, kind: Embedding, cell: Index3, *, sparing: bool = False
+    ) -> FeatureGrid:
         """Bottleneck: each feature, weighted by how far it separates the member's classes."""
+        self.sparing.append(sparing)
         self.embedded.append((case, str(kind)))
         features = np.load(self._image(case)) / 100
         found = []

@@ -21,6 +21,10 @@
 Every message names the file or field and says what to do next.
 """
 
+from __future__ import annotations
+
+from collections.abc import Iterator
+
 
 class NNActiveError(Exception):
     """Root of every error this package raises on purpose."""
@@ -97,3 +101,11 @@ class Busy(StoreError):
 
 class Cancelled(NNActiveError):
     """The user asked to stop; what was finished so far is on disk."""
+
+
+def causes(problem: BaseException) -> Iterator[BaseException]:
+    """An error and those it was raised from, newest first."""
+    seen: BaseException | None = problem
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__

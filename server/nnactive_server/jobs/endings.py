@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import errno
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nnactive_server.core.errors import Cancelled, NNActiveError, NoSpace, OutOfMemory
+from nnactive_server.core.errors import Cancelled, NNActiveError, NoSpace, OutOfMemory, causes
+from nnactive_server.core.memory import lacks_memory
 from nnactive_server.store.jobs import JobState
 
 OUT_OF_MEMORY = (
@@ -17,7 +18,6 @@ OUT_OF_MEMORY = (
     "machine or GPU; then start the training again"
 )
 DISK_FULL = "disk is full: free some space, then resume"
-_NO_MEMORY = ("CUDA out of memory", "CUDA error: out of memory", "can't allocate memory", "bad_alloc")
 _TAIL_BYTES = 4096
 _LINE_LENGTH = 500
 
@@ -69,29 +69,8 @@ def lacks_space(problem: BaseException) -> bool:
     return any(
         isinstance(each, NoSpace)
         or (isinstance(each, OSError) and each.errno in (errno.ENOSPC, errno.EDQUOT))
-        for each in _chain(problem)
+        for each in causes(problem)
     )
-
-
-def lacks_memory(problem: BaseException) -> bool:
-    """Whether an error, or what it was raised from, says that the memory of the machine or GPU is full."""
-    return any(_no_memory(each) for each in _chain(problem))
-
-
-def _no_memory(problem: BaseException) -> bool:
-    """By name, because this room does without torch: its own class for GPUs, a sentence for CPUs."""
-    named = any(kind.__name__ == "OutOfMemoryError" for kind in type(problem).__mro__)
-    spoken = isinstance(problem, RuntimeError) and any(sign in str(problem) for sign in _NO_MEMORY)
-    full = isinstance(problem, OSError) and problem.errno == errno.ENOMEM
-    return named or spoken or full or isinstance(problem, MemoryError)
-
-
-def _chain(problem: BaseException) -> Iterator[BaseException]:
-    """An error and those it was raised from."""
-    seen: BaseException | None = problem
-    while seen is not None:
-        yield seen
-        seen = seen.__cause__
 
 
 def signal_name(code: int) -> str:

@@ -16,7 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nnactive_server.core.errors import NNActiveError, NoSpace, TooLarge
-from nnactive_server.jobs.endings import DISK_FULL, lacks_memory, lacks_space
+from nnactive_server.core.memory import lacks_memory
+from nnactive_server.jobs.endings import DISK_FULL, lacks_space
 from nnactive_server.jobs.registry import TASKS, resolve
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import stdev
 from typing import Any
@@ -20,11 +20,13 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.patch import Patch
+from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset, annotated_mask
 from nnactive_server.evaluation import Overlap, mean_dice, overlap_per_class
 from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.folder import CycleFolder
+from nnactive_server.loop.sparing import over_slabs
 
 Overlaps = tuple[Overlap, ...]
 """One for each foreground class."""
@@ -135,14 +137,17 @@ def _judge(
 ) -> Overlaps:
     label = project.read_label(case).array
     known = annotated_mask(label, project.labels)
-    found = []
-    with closing(engine.slabs(members, case, member=member)) as slabs:
+
+    def count(slabs: Iterator[Slab]) -> Overlaps:
+        found = []
         for slab in slabs:
             inside, reference = known[slab.box], label[slab.box]
             for softmax in slab.members:
                 vote = softmax[:, inside].argmax(axis=0)
                 found.append(overlap_per_class(vote, reference[inside], project.labels))
-    return _total(found, project.labels)
+        return _total(found, project.labels)
+
+    return over_slabs(case, partial(engine.slabs, members, case, member=member), count)
 
 
 def _document(folds: Mapping[int, Sequence[Overlaps]], labels: LabelSet) -> dict[str, Any]:

@@ -58,11 +58,18 @@ class SegmentationEngine(Protocol):
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
 
     def slabs(
-        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+        self,
+        members: Path,
+        case: str,
+        *,
+        test: bool = False,
+        member: int | None = None,
+        sparing: bool = False,
     ) -> Generator[Slab, None, None]:
         """What `predict` gives, in slabs so thin that their arrays fit in memory; one slab if all do.
 
-        With `member` only this trained one, with the settings for evaluation.
+        With `member` only this trained one, with the settings for evaluation; when `sparing`, with less
+        memory and more time.
         """
 
     def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
@@ -71,5 +78,7 @@ class SegmentationEngine(Protocol):
     def independent(self, members: Path) -> bool:
         """Whether each member began from random weights: only then were its held-out cases never seen."""
 
-    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+    def embed(
+        self, members: Path, case: str, kind: Embedding, cell: Index3, *, sparing: bool = False
+    ) -> FeatureGrid:
         """Features of all members of an image, stacked along the first axis, in cells of its own grid."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ from nnactive_server.core.voxels import (
     write_voxels,
 )
 from nnactive_server.loop.engine import SegmentationEngine
+from nnactive_server.loop.sparing import over_slabs, sparingly
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
 
@@ -91,18 +92,31 @@ class Outputs:
             QueryError: members that disagree in shape, or are no softmax.
             LoopError: the disk is full.
             NoSpace: the engine needs more disk for temporary files than there is.
+            OutOfMemory: it was tried with less, too.
             Cancelled: the engine was asked to stop.
         """
-        votes, target = Votes(), self._folders[-1].maps(case)
-        with _translated(), closing(engine.slabs(self._members, case)) as slabs, MapWriter(target) as writer:
-            for slab in slabs:
-                made = uncertainty_maps(votes.watch(slab.members), MAPS, case=case)
-                writer.write(slab, made)
-            write_quality(target, votes.agreement(self._labels))
+
+        def store(slabs: Iterator[Slab]) -> None:
+            votes, target = Votes(), self._folders[-1].maps(case)
+            with MapWriter(target) as writer:
+                for slab in slabs:
+                    made = uncertainty_maps(votes.watch(slab.members), MAPS, case=case)
+                    writer.write(slab, made)
+                write_quality(target, votes.agreement(self._labels))
+
+        with _translated():
+            over_slabs(case, partial(engine.slabs, self._members, case), store)
 
     def make_features(self, engine: SegmentationEngine, case: str, kind: Embedding, cell: Index3) -> None:
-        """Compute the features of a case and store them."""
-        grid = engine.embed(self._members, case, kind, cell)
+        """Compute the features of a case and store them.
+
+        Raises:
+            OutOfMemory: it was tried with less, too.
+        """
+        grid = sparingly(
+            f"computing features of {case}",
+            lambda sparing: engine.embed(self._members, case, kind, cell, sparing=sparing),
+        )
         values = np.asarray(grid.values, dtype=np.float32)
         document = {"values": values, "cell": np.array(grid.cell), "shape": np.array(grid.shape)}
         with atomic_path(self._folders[-1].features(case, kind)) as temporary:

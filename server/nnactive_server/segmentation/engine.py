@@ -160,7 +160,13 @@ class Engine:
         return self._whole(members, case, test)
 
     def slabs(
-        self, members: Path, case: str, *, test: bool = False, member: int | None = None
+        self,
+        members: Path,
+        case: str,
+        *,
+        test: bool = False,
+        member: int | None = None,
+        sparing: bool = False,
     ) -> Generator[Slab, None, None]:
         """What `predict` gives, in slabs of the case's own grid that are as large as memory allows.
 
@@ -173,12 +179,17 @@ class Engine:
             case: a prepared case.
             test: as for `predict`.
             member: only this one, as `predict_member` gives it.
+            sparing: with less memory and more time.
 
         Raises:
             SegmentationError: a member or the case is missing, or dropout asked of a network without.
             NoSpace: not enough disk for the temporary files; says how much they need.
             Cancelled: asked to stop.
         """
+        if sparing:
+            self._loaded = None
+            yield from self._sparing.slabs(members, case, test=test, member=member)
+            return
         grids = Grids.of(self._store.properties(case), self.plan)
         if needs_slabs(grids, self.plan, self._hardware):
             passes = self._passes(members, case, test, member)
@@ -227,7 +238,9 @@ class Engine:
         """
         return read_training(members).independent
 
-    def embed(self, members: Path, case: str, kind: Embedding, cell: Index3) -> FeatureGrid:
+    def embed(
+        self, members: Path, case: str, kind: Embedding, cell: Index3, *, sparing: bool = False
+    ) -> FeatureGrid:
         """Features of all trained members, stacked along the first axis, in cells of the case's own grid.
 
         Args:
@@ -235,11 +248,15 @@ class Engine:
             case: a prepared case.
             kind: what a feature is.
             cell: voxels of a cell (z, y, x).
+            sparing: with less memory and more time.
 
         Raises:
             SegmentationError: a member or the case is missing.
             QueryError: not a cell size, or features that are not finite.
         """
+        if sparing:
+            self._loaded = None
+            return self._sparing.embed(members, case, kind, cell)
         with tile_threads(self._hardware):
             properties = self._store.properties(case)
             weights, image = self._weights(members), self._store.image(case)
@@ -284,6 +301,11 @@ class Engine:
             passes = self._profile.dropout_passes
             return dropout_passes(window, self._network, weights[-1], image, case, passes)
         return ensemble_passes(window, self._network, weights, image)
+
+    @cached_property
+    def _sparing(self) -> Engine:
+        """This engine with as little memory as it can do with."""
+        return Engine(self._dataset, self._workdir, self._profile, self._monitor, self._hardware.sparing())
 
     @cached_property
     def _store(self) -> CaseStore:

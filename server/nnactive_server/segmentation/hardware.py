@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -13,6 +13,9 @@ from nnactive_server.core.cores import available_cores
 PREDICTION_BYTES = 4 * 2**30
 """The same on every machine, so that a case takes the same path on all of them. Together with what a process
 with torch needs anyway, 6 GB are enough for any case; larger slabs gain nothing."""
+
+SPARING_PART = 8
+"""With so much less memory prediction is tried again when it did not suffice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Hardware:
             whole arrays would take more is predicted in slabs, see `slabs.py`.
         resident: training cases lie on the device and are augmented there, and the host does not wait for
             it after each step; for CUDA.
+        frugal: tiles are predicted one after the other.
     """
 
     device: torch.device
@@ -38,6 +42,11 @@ class Hardware:
     name: str
     prediction_bytes: int = PREDICTION_BYTES
     resident: bool = False
+    frugal: bool = False
+
+    def sparing(self) -> Hardware:
+        """The same machine, used with as little memory as prediction can do with, at the cost of time."""
+        return replace(self, prediction_bytes=self.prediction_bytes // SPARING_PART, frugal=True)
 
     def arranged(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, C, z, y, x) in the memory layout that is fast on the device."""

@@ -48,11 +48,13 @@ class Tiles:
         self.shape: Index3 = index3(plan.configuration.patch_size)
         self._hardware = hardware
         self._step = step
-        self._batch = max(MIN_BATCH, BATCH_VOXELS // int(np.prod(self.shape)))
         on_cpu = hardware.device.type == "cpu"
+        fewest = MIN_BATCH if on_cpu else 1
+        full = max(MIN_BATCH, BATCH_VOXELS // int(np.prod(self.shape)))
+        self._batch = fewest if hardware.frugal else full
         # On a CPU each thread predicts tiles of its own with one core: a network this small does not
         # keep several cores busy from inside.
-        self._workers = hardware.threads if on_cpu else 1
+        self._workers = hardware.threads if on_cpu and not hardware.frugal else 1
         self._threads = ThreadPoolExecutor(self._workers, "tiles", _one_core if on_cpu else None)
 
     def padded(self, image: np.ndarray) -> tuple[torch.Tensor, Box]:

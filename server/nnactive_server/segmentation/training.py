@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import link_or_copy, read_json, write_json
+from nnactive_server.core.memory import named, with_less
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.member_run import MemberKey, MemberRun
 from nnactive_server.segmentation.members import TRAINING, MemberSplit, member_splits
-from nnactive_server.segmentation.memory import named, with_less
 from nnactive_server.segmentation.preprocessing import TrainingCase
 from nnactive_server.segmentation.profiles import Ensemble, Profile
 from nnactive_server.segmentation.sampling import CropSampler

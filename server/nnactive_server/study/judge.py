@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,12 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.evaluation.dice import class_means, mean_dice
+from nnactive_server.loop.sparing import Slabs, over_slabs
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
 from nnactive_server.study.signs import case_row, compare_signs, plain
 
-Predict = Callable[[str], Generator[Slab, None, None]]
+Predict = Callable[[str], Slabs]
 
 _MAPS = ("prediction", "predictive_entropy", "mutual_information")
 
@@ -56,8 +57,8 @@ def judge(
         monitor.check()
         part = parts / f"{case}.json"
         if not part.exists():
-            with closing(predict(case)) as slabs:
-                write_json(part, judge_case(slabs, truth(case), labels, patch))
+            count = partial(judge_case, truth=truth(case), labels=labels, patch=patch)
+            write_json(part, over_slabs(case, predict(case), count))
         rows[case] = read_json(part, LoopError)
         monitor.report("evaluate", done, len(cases), case)
     document = _means(rows, labels)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ class _Run:
                 path,
                 self._test,
                 self._project.labels,
-                lambda case: self._engine.slabs(folder.members, case, test=True),
+                lambda case: partial(self._engine.slabs, folder.members, case, test=True),
                 self._clinician.label,
                 self._settings.patch,
                 self._clock,

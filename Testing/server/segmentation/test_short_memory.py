@@ -1,61 +1,25 @@
-"""Short memory: a named error, and one more try with less."""
+"""Training and prediction when memory is short."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from nnactive_server.core.errors import OutOfMemory
+from nnactive_server.core.features import Embedding
+from nnactive_server.loop.sparing import over_slabs
 from nnactive_server.segmentation import Engine, get_profile, member_run
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.memory import named, with_less
+from nnactive_server.segmentation.inference import SlidingWindow
 
 CPU = replace(detect(), device=torch.device("cpu"), autocast=None, channels_last=False)
 
 
 def short(*_, **__):
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
-
-
-@pytest.mark.parametrize(
-    "problem",
-    [
-        MemoryError(),
-        torch.OutOfMemoryError("anything"),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-        RuntimeError("CUDA error: out of memory"),
-    ],
-)
-def test_each_kind_of_shortage_is_named_with_what_was_done_and_what_to_do(problem):
-    expected = pytest.raises(OutOfMemory, match="while training member 2: train fewer")
-    with expected as caught, named("training member 2", "train fewer"):
-        raise problem
-    assert caught.value.__cause__ is problem
-
-
-@pytest.mark.parametrize("problem", [RuntimeError("shapes differ"), ValueError("no"), OSError(5, "disk")])
-def test_other_errors_pass(problem):
-    with pytest.raises(type(problem)) as caught, named("anything", "nothing"):
-        raise problem
-    assert caught.value is problem
-
-
-def test_a_second_try_with_less_is_told(caplog):
-    def work():
-        with named("counting", "count less"):
-            short()
-
-    with caplog.at_level(logging.WARNING):
-        assert with_less(work, lambda: 7, "with fewer fingers") == 7
-    assert caplog.messages == ["out of memory while counting; trying again, now with fewer fingers"]
-
-
-def test_a_real_allocation_that_cannot_fit_is_named():
-    with pytest.raises(OutOfMemory), named("asking for a petabyte", "do not"):
-        torch.empty(2**50, dtype=torch.uint8)
 
 
 @pytest.fixture
@@ -109,3 +73,40 @@ def test_training_that_cannot_fit_ends_with_advice_and_keeps_what_it_did(
     assert (tmp_path / "members" / "checkpoint_0.pt").exists()
     train(tmp_path / "members")
     assert (tmp_path / "members" / "member_0.pt").exists()
+
+
+def whole(slabs) -> np.ndarray:
+    """All members' softmax (members, C, z, y, x)."""
+    parts = [np.stack(list(slab.members)) for slab in slabs]
+    return np.concatenate(parts, axis=2)
+
+
+def test_prediction_that_runs_out_of_memory_is_done_again_with_less(project, trained, monkeypatch):
+    engine, folder = trained
+    case = project.cases[0]
+    expected = np.stack(list(engine.predict(folder, case)))
+    real = SlidingWindow._flipped
+
+    def flipped(window, *words):
+        return real(window, *words) if window._hardware.frugal else short()
+
+    monkeypatch.setattr(SlidingWindow, "_flipped", flipped)
+    found = over_slabs(case, lambda *, sparing: engine.slabs(folder, case, sparing=sparing), whole)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_sparing_means_thin_slabs_and_single_tiles(project, trained):
+    engine, folder = trained
+    tight = Engine(project, engine._workdir, engine._profile, None, replace(CPU, prediction_bytes=2_000_000))
+    case = project.cases[0]
+    thick, thin = (list(tight.slabs(folder, case, sparing=sparing)) for sparing in (False, True))
+    assert len(thin) > len(thick)
+    assert tight._sparing._query_window._tiles._workers == 1
+    assert tight._sparing.hardware.prediction_bytes == 250_000
+
+
+def test_sparing_features_are_the_same(project, trained):
+    engine, folder = trained
+    asked = (folder, project.cases[0], Embedding.BOTTLENECK, (4, 4, 4))
+    first, second = (engine.embed(*asked, sparing=sparing) for sparing in (False, True))
+    np.testing.assert_allclose(first.values, second.values, rtol=1e-5, atol=1e-5)
