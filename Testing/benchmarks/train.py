@@ -26,7 +26,8 @@ from train_stock import split_seconds, stock_step
 
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.outputs import OutputFolder, Outputs
-from nnactive_server.segmentation import Engine, export_model, get_profile, inference, training
+from nnactive_server.segmentation import Engine, export_model, get_profile, inference
+from nnactive_server.segmentation.member_run import MemberKey, MemberRun
 from nnactive_server.segmentation.profiles import Profile
 from nnactive_server.segmentation.sampling import CropSampler
 
@@ -53,9 +54,8 @@ class Bench:
     def training(self, steps: int) -> list[str]:
         """Rows: ours by part, stock nnU-Net by part, and the arithmetic limit."""
         sampler = self._sampler()
-        run = training._MemberRun(
-            self.engine._recipe, sampler, self.profile, self.hardware, (1, 0, 0), 10_000
-        )
+        key, out = MemberKey(1, 0, 0), self.folder / "run"
+        run = MemberRun(self.engine._recipe, sampler, self.profile, self.hardware, out, key, 10_000)
         split = Split(self.finish)
         parts = {
             "data": [(sampler, "place" if self.hardware.resident else "draw")],
@@ -158,7 +158,7 @@ class Bench:
         ):
             return split_seconds(batch, step, steps, self.finish)
 
-    def _flops(self, run: training._MemberRun) -> float:
+    def _flops(self, run: MemberRun) -> float:
         images, _ = run._batches.draw(0)
         return forward_flops(run._network, images)
 

@@ -36,7 +36,7 @@ def test_one_member_predicts_as_it_does_in_the_ensemble(trained, project, pool_m
 
 @pytest.mark.parametrize("member", [-1, 2])
 def test_a_member_that_was_never_trained_is_an_error(trained, member):
-    with pytest.raises(SegmentationError, match=f"no member {member}; this profile trains 2"):
+    with pytest.raises(SegmentationError, match=f"no member {member}; 2 were trained"):
         trained[0].predict_member(trained[1], "case_4", member)
 
 

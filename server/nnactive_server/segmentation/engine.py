@@ -18,8 +18,8 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset
-from nnactive_server.segmentation.convolution import make_faster
 from nnactive_server.segmentation.embedding import Embedder
+from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
 from nnactive_server.segmentation.intake import Intake
@@ -290,7 +290,7 @@ class Engine:
         """
         weights, image = self._weights(members), self._store.image(case)
         if member is not None and not 0 <= member < len(weights):
-            raise SegmentationError(f"{members}: no member {member}; there are {len(weights)}")
+            raise SegmentationError(f"{members}: no member {member}; {len(weights)} were trained")
         if test or member is not None:
             chosen = weights if member is None else [weights[member]]
             return ensemble_passes(self._test_window, self._network, chosen, image)

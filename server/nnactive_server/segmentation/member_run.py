@@ -23,7 +23,7 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.batches import make_batches, seeded
-from nnactive_server.segmentation.convolution import make_faster
+from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.optimisation import RunningMean, learning_rate, make_optimiser
 from nnactive_server.segmentation.profiles import Profile

@@ -106,6 +106,8 @@ def read_training(members: Path) -> Training:
         SegmentationError: missing or damaged.
     """
     path = members / TRAINING
+    if not path.exists():
+        raise SegmentationError(f"{path}: no such model; train this cycle first")
     document = read_json(path, SegmentationError)
     try:
         held_out = tuple(tuple(split["held_out"]) for split in document["splits"])

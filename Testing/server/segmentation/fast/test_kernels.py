@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnactive_server.core.errors import SegmentationError
+from nnactive_server.segmentation.fast.kernels import convolve, weight_gradient
 from nnactive_server.segmentation.hardware import torch_threads
-from nnactive_server.segmentation.kernels import convolve, weight_gradient
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
 
@@ -86,3 +86,13 @@ def test_what_the_unchecked_loop_cannot_read_is_refused(change):
 def test_kernels_that_do_not_fit_are_refused(weight):
     with pytest.raises(SegmentationError, match="equal channels"):
         convolve(draw(2, 3, 5, 5, 5), weight)
+
+
+def test_memory_that_is_used_again_keeps_nothing_of_what_was_in_it():
+    large, small = draw(2, 8, 12, 13, 14), draw(1, 3, 4, 5, 6, seed=1)
+    weights, few = draw(8, 8, 3, 3, 3), draw(4, 3, 3, 3, 3, seed=1)
+    first = convolve(large, weights)
+    kept = first.clone()
+    near(convolve(small, few), torch.nn.functional.conv3d(small, few, padding=1))
+    assert torch.equal(first, kept)
+    assert torch.equal(convolve(large, weights), kept)

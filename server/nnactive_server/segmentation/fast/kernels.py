@@ -1,65 +1,27 @@
-"""3x3x3 convolutions of few channels on a CPU and the gradient of their weights, compiled by numba.
+"""The loops of 3x3x3 convolutions of few channels and of the gradient of their weights.
 
 oneDNN computes that gradient as a matrix product with a tiny result (8 x 16 x 27 numbers from 65536 voxels),
 at a fifth of the speed of its other work; and for eight channels it spends much of its time on reordering.
 Here images are padded by a voxel and laid out flat, so that a neighbour is a fixed offset: the inner loops
 run over consecutive memory, and twelve products share seven loads.
-
-numba uses the OpenMP library that torch brought with it, so both share one pool of threads instead of
-waiting for each other's.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
-from collections.abc import Callable
-from typing import Any, TypeVar
+import math
 
 import numba
 import numpy as np
 import torch
-from numba.core.errors import NumbaError
 
 from nnactive_server.core.errors import SegmentationError
-
-log = logging.getLogger(__name__)
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from nnactive_server.segmentation.fast.compiled import SUMS, compiled, room, share_threads
 
 ROWS = 4
 """Output channels whose sums are formed together."""
 
 _BLOCK = 1024
 """Voxels a pass works on: seven rows of them stay in the first cache."""
-
-numba.config.THREADING_LAYER = "omp"
-
-
-def _compiled(**options: Any) -> Callable[[Function], Function]:
-    """Compile in parallel, and keep the result on disk where there is a place to write to."""
-
-    def wrap(function: Function) -> Function:
-        try:
-            compiled: Function = numba.njit(parallel=True, nogil=True, cache=True, **options)(function)
-        except RuntimeError:  # neither the installation nor the home folder can be written to
-            compiled = numba.njit(parallel=True, nogil=True, **options)(function)
-        return compiled
-
-    return wrap
-
-
-@functools.cache
-def usable() -> bool:
-    """Whether the compiled loops run on this machine; tried once, which also compiles or loads them."""
-    channels = torch.zeros(1, ROWS, 2, 2, 2)
-    try:
-        weight_gradient(channels, channels)
-        convolve(channels, torch.zeros(ROWS, ROWS, 3, 3, 3))
-    except (NumbaError, ValueError, OSError) as problem:  # such as no OpenMP library that numba can load
-        log.warning("training goes on with torch's own convolutions, which are slower (%s)", problem)
-        return False
-    return True
 
 
 def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -87,9 +49,8 @@ def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor
             f"{gradient.dtype}: float32, equal grids and a multiple of {ROWS} outputs are needed"
         )
     plane, row = (image.shape[3] + 2) * (image.shape[4] + 2), image.shape[4] + 2
-    _share_threads()
-    rows = _padded(image.detach().contiguous().numpy())
-    sums = _sums(rows, _padded(gradient.contiguous().numpy()), plane, row)
+    share_threads()
+    sums = _sums(_padded(image, "image"), _padded(gradient, "gradient"), plane, row)
     return torch.from_numpy(sums).view(outputs, image.shape[1], 3, 3, 3)
 
 
@@ -114,26 +75,27 @@ def convolve(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
             f"convolution of {tuple(image.shape)} {image.dtype} with {tuple(weight.shape)} {weight.dtype}: "
             f"float32, equal channels and a multiple of {ROWS} outputs are needed"
         )
-    _share_threads()
-    rows = _padded(image.detach().contiguous().numpy())
+    share_threads()
     kernels = weight.detach().reshape(*weight.shape[:2], 27).contiguous().numpy()
-    return torch.from_numpy(_products(rows, kernels, len(image), *image.shape[2:]))
+    out = torch.empty((len(image), len(weight), *image.shape[2:]))
+    _products(_padded(image, "image"), kernels, out.numpy())
+    return out
 
 
-def _share_threads() -> None:
-    """Let numba use as many threads as torch may; its first use would reset torch's own number."""
-    threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(threads)
-
-
-@_compiled()
-def _padded(images: np.ndarray) -> np.ndarray:
+def _padded(images: torch.Tensor, name: str) -> np.ndarray:
     """Images (B, C, z, y, x) with one voxel of 0 around each, as rows (C, B * (z+2) * (y+2) * (x+2))."""
+    batch, channels, *grid = images.shape
+    rows = room(name, (channels, batch * math.prod(n + 2 for n in grid)))
+    _pad(images.detach().contiguous().numpy(), rows)
+    return rows
+
+
+@compiled()
+def _pad(images: np.ndarray, out: np.ndarray) -> None:
+    """Fill the rows of `_padded`."""
     batch, channels, depth, height, width = images.shape
     plane = (height + 2) * (width + 2)
     length = (depth + 2) * plane
-    out = np.empty((channels, batch * length), np.float32)
     for job in numba.prange(channels * batch):
         channel, sample = job // batch, job % batch
         row = out[channel, sample * length : (sample + 1) * length]
@@ -147,10 +109,9 @@ def _padded(images: np.ndarray) -> np.ndarray:
             row[at : at + 2 * width + 4] = 0
             at += 2 * width + 4
         row[length - plane :] = 0
-    return out
 
 
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
+@compiled(fastmath=SUMS)
 def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np.ndarray:
     """Sums (O, C, 27) of products of padded rows (O, n) and padded rows (C, n) that are moved by a voxel."""
     channels, length = images.shape
@@ -200,16 +161,14 @@ def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np
     return out
 
 
-@_compiled(fastmath={"reassoc", "contract", "nsz"})
-def _products(
-    images: np.ndarray, kernels: np.ndarray, batch: int, depth: int, height: int, width: int
-) -> np.ndarray:
-    """Convolution (B, O, z, y, x) of padded rows (C, n) with kernels (O, C, 27)."""
-    channels, outputs = images.shape[0], kernels.shape[0]
+@compiled(fastmath=SUMS)
+def _products(images: np.ndarray, kernels: np.ndarray, out: np.ndarray) -> None:
+    """Fill `out` (B, O, z, y, x) with the convolution of padded rows (C, n) with kernels (O, C, 27)."""
+    batch, outputs, depth, height, width = out.shape
+    channels = len(images)
     row = width + 2
     plane = (height + 2) * row
     n = (height - 1) * row + width
-    out = np.empty((batch, outputs, depth, height, width), np.float32)
     for job in numba.prange(outputs // ROWS * batch * depth):
         o, sample, z = job // (batch * depth) * ROWS, job // depth % batch, job % depth
         a0, a1 = np.zeros(n, np.float32), np.zeros(n, np.float32)
@@ -236,4 +195,3 @@ def _products(
             out[sample, o + 1, z, y] = a1[at : at + width]
             out[sample, o + 2, z, y] = a2[at : at + width]
             out[sample, o + 3, z, y] = a3[at : at + width]
-    return out

@@ -1,4 +1,4 @@
-"""Convolutions that are faster on a CPU than torch's: the same function, by kernels of our own."""
+"""3x3x3 convolutions of few channels."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv3d_input
 
-from nnactive_server.segmentation.hardware import Hardware
+from nnactive_server.segmentation.fast.kernels import ROWS, convolve, weight_gradient
 
 MAX_CHANNELS = 128
 """Channels from which on oneDNN's gradient is as fast as ours (measured, AVX2)."""
@@ -21,44 +21,14 @@ MIN_VOXELS = 1024
 """Voxels of a batch from which on ours pays (measured): below, calls cost more than sums."""
 
 
-def make_faster(network: nn.Module, hardware: Hardware) -> int:
-    """Let a network's 3x3x3 convolutions use the faster kernels, where there are any: float32 on a CPU.
-
-    Weights, their names and what the network computes stay as they are, up to rounding.
-
-    Args:
-        network: changed in place.
-        hardware: where and in which number format it is used.
-
-    Returns:
-        How many convolutions were changed.
-    """
-    if hardware.device.type != "cpu" or hardware.autocast is not None:
-        return 0
-    fitting = [module for module in network.modules() if _fits(module)]
-    if fitting and not _usable():
-        return 0
-    for module in fitting:
-        # The network's own lists hold each convolution twice, so it is changed and not replaced.
-        module.__class__ = FastConvolution
-    return len(fitting)
-
-
-def _usable() -> bool:
-    from nnactive_server.segmentation.kernels import usable  # brings in the compiler, a second
-
-    return usable()
-
-
-def _fits(module: nn.Module) -> bool:
-    from nnactive_server.segmentation.kernels import ROWS
-
+def fits(layer: nn.Module) -> bool:
+    """Whether a layer can be a `FastConvolution`."""
     return (
-        type(module) is nn.Conv3d
-        and (module.kernel_size, module.stride, module.dilation) == ((3, 3, 3), (1, 1, 1), (1, 1, 1))
-        and (module.padding, module.padding_mode, module.groups) == ((1, 1, 1), "zeros", 1)
-        and max(module.in_channels, module.out_channels) < MAX_CHANNELS
-        and module.out_channels % ROWS == 0
+        type(layer) is nn.Conv3d
+        and (layer.kernel_size, layer.stride, layer.dilation) == ((3, 3, 3), (1, 1, 1), (1, 1, 1))
+        and (layer.padding, layer.padding_mode, layer.groups) == ((1, 1, 1), "zeros", 1)
+        and max(layer.in_channels, layer.out_channels) < MAX_CHANNELS
+        and layer.out_channels % ROWS == 0
     )
 
 
@@ -85,8 +55,6 @@ class _Convolve(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        from nnactive_server.segmentation.kernels import weight_gradient
-
         image, weight = ctx.saved_tensors
         wants_image, wants_weight, wants_bias = ctx.needs_input_grad
         gradient = gradient.contiguous()
@@ -98,8 +66,6 @@ class _Convolve(torch.autograd.Function):
 
 
 def _convolved(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    from nnactive_server.segmentation.kernels import ROWS, convolve
-
     outputs, channels = weight.shape[:2]
     if min(outputs, channels) <= THIN and outputs % ROWS == 0:
         return convolve(image, weight)

@@ -1,0 +1,71 @@
+"""Networks with the faster layers compute, and learn, what they did before."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from nnactive_server.segmentation.fast import compiled
+from nnactive_server.segmentation.fast.convolution import FastConvolution
+from nnactive_server.segmentation.fast.faster import make_faster
+from nnactive_server.segmentation.fast.normalisation import FastNorm
+from nnactive_server.segmentation.hardware import detect
+
+CPU = replace(detect(), device=torch.device("cpu"), autocast=None)
+
+
+@pytest.fixture(scope="module")
+def networks(trained):
+    """One with torch's layers, and the same with ours."""
+    engine, _ = trained
+    plain = engine._recipe.network()
+    fast = deepcopy(plain)
+    changed = make_faster(fast, CPU)
+    for kind in (FastConvolution, FastNorm):
+        assert sum(isinstance(module, kind) for module in fast.modules()) > 1
+    assert changed == sum(isinstance(module, FastConvolution | FastNorm) for module in fast.modules())
+    return plain, fast
+
+
+def test_names_and_weights_stay(networks):
+    plain, fast = networks
+    assert list(plain.state_dict()) == list(fast.state_dict())
+    assert all(torch.equal(value, fast.state_dict()[name]) for name, value in plain.state_dict().items())
+
+
+def test_outputs_and_all_gradients_are_the_same(networks):
+    images = torch.randn(2, 1, 16, 16, 16, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for network in networks:
+        network.zero_grad()
+        outputs = network(images)
+        sum(out.square().mean() for out in outputs).backward()
+        gradients.append([outputs[0].detach(), *(weight.grad for weight in network.parameters())])
+    # A bias in front of a norm has no gradient but rounding: compare by the size of all.
+    size = max(float(value.abs().max()) for value in gradients[0])
+    for plain, fast in zip(*gradients, strict=True):
+        torch.testing.assert_close(fast, plain, rtol=1e-3, atol=1e-5 * size)
+
+
+@pytest.mark.parametrize(
+    "hardware", [replace(CPU, autocast=torch.bfloat16), replace(CPU, device=torch.device("meta"))]
+)
+def test_other_devices_and_number_formats_are_left_alone(hardware):
+    assert make_faster(nn.Conv3d(8, 8, 3, padding=1), hardware) == 0
+
+
+def test_without_a_threading_library_torchs_layers_stay_and_it_is_told(monkeypatch, caplog):
+    def absent(*_):
+        raise ValueError("No threading layer could be loaded.")
+
+    monkeypatch.setattr(compiled, "_ones", absent)
+    compiled.usable.cache_clear()
+    try:
+        assert make_faster(nn.Conv3d(8, 8, 3, padding=1), CPU) == 0
+    finally:
+        compiled.usable.cache_clear()
+    assert "torch's own layers" in caplog.text

@@ -1,0 +1,44 @@
+"""The door to the faster layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nnactive_server.segmentation.hardware import Hardware
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def make_faster(network: nn.Module, hardware: Hardware) -> int:
+    """Let a network's layers use the faster loops, where there are any: float32 on a CPU.
+
+    Weights, their names and what the network computes stay as they are, up to rounding.
+
+    Args:
+        network: changed in place.
+        hardware: where and in which number format it is used.
+
+    Returns:
+        How many layers were changed.
+    """
+    if hardware.device.type != "cpu" or hardware.autocast is not None:
+        return 0
+    from nnactive_server.segmentation.fast import convolution, normalisation
+    from nnactive_server.segmentation.fast.compiled import usable
+
+    fitting = {
+        module: kind
+        for module in network.modules()
+        for kind, fits in (
+            (convolution.FastConvolution, convolution.fits),
+            (normalisation.FastNorm, normalisation.fits),
+        )
+        if fits(module)
+    }
+    if not fitting or not usable():
+        return 0
+    for module, kind in fitting.items():
+        # The network's own lists hold each layer twice, so it is changed and not replaced.
+        module.__class__ = kind
+    return len(fitting)
