@@ -10,7 +10,6 @@ import torch
 from nnactive_server.core.errors import Cancelled, SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.optimisation import learning_rate
 from nnactive_server.segmentation.weights import load_weights, member_path
 
 CPU = torch.device("cpu")
@@ -126,15 +125,6 @@ def test_training_learns(project, tmp_path):
     engine = engine_for(project, tmp_path, members=1, iterations=60, learning_rate=5e-3)
     report = engine.train(tmp_path / "m", cases=project.cases[:4], seed=3, cycle=0)
     assert report.losses[0] < 0.5
-
-
-def test_sgd_follows_the_polynomial_and_adamw_the_cosine_with_warm_up():
-    sgd = get_profile("paper")
-    assert learning_rate(sgd, 0, 100) == sgd.learning_rate
-    assert learning_rate(sgd, 50, 100) == pytest.approx(sgd.learning_rate * 0.5**0.9)
-    adam = get_profile("fast-cpu", warm_up=10)
-    assert learning_rate(adam, 0, 100) == pytest.approx(adam.learning_rate / 10)
-    assert learning_rate(adam, 50, 100) == pytest.approx(adam.learning_rate / 2)
 
 
 def test_a_loss_that_is_not_finite_names_the_step(project, tmp_path):

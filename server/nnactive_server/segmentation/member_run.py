@@ -20,20 +20,22 @@ import torch
 from torch import nn
 
 from nnactive_server.core.errors import SegmentationError
-from nnactive_server.core.files import atomic_path
+from nnactive_server.core.files import atomic_path, write_json
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.batches import make_batches, seeded
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.optimisation import RunningMean, learning_rate, make_optimiser
+from nnactive_server.segmentation.optimisation import RunningMean, make_optimiser
 from nnactive_server.segmentation.profiles import Profile
 from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.schedule import Schedule
 from nnactive_server.segmentation.weights import (
     checkpoint_path,
     load_state,
     load_weights,
     member_path,
     save_weights,
+    steps_path,
 )
 
 if TYPE_CHECKING:
@@ -75,11 +77,11 @@ class Losses:
 
     Args:
         member: for errors.
+        schedule: is told of them.
     """
 
-    def __init__(self, member: int) -> None:
-        self._member = member
-        self._known: list[float] = []
+    def __init__(self, member: int, schedule: Schedule) -> None:
+        self._member, self._schedule = member, schedule
         self._waiting: list[tuple[int, torch.Tensor]] = []
 
     def add(self, step: int, loss: torch.Tensor) -> None:
@@ -100,13 +102,10 @@ class Losses:
                         f"member {self._member}: the loss is {value} at step {step}; "
                         "lower the profile's learning_rate"
                     )
-            self._known += values
             self._waiting.clear()
-        return self._known[-1] if self._known else math.nan
-
-    def mean(self, last: int) -> float:
-        """Of the last ones; NaN when there is none."""
-        return float(np.mean(self._known[-last:])) if self._known else math.nan
+            self._schedule.tell(values)
+        known = self._schedule.losses
+        return known[-1] if known else math.nan
 
 
 class MemberRun:
@@ -119,7 +118,7 @@ class MemberRun:
         hardware: where.
         folder: receives the member and, until then, its checkpoint.
         key: which member.
-        steps: its whole training.
+        steps: its whole training, unless it is cut short.
         spare: leave the device's memory to the network.
     """
 
@@ -138,7 +137,7 @@ class MemberRun:
         self._hardware = hardware
         self._folder = folder
         self._key = key
-        self._steps = steps
+        self._schedule = Schedule(profile, steps)
         self._wait = WAIT_STEPS if hardware.resident else 1
         self._batches = make_batches(recipe, sampler, hardware, spare)
         self._loss = recipe.loss()
@@ -160,46 +159,49 @@ class MemberRun:
             told: hears of progress.
 
         Returns:
-            Mean loss of the last tenth of the steps that were done here.
+            Mean loss of the last tenth of the steps.
 
         Raises:
             SegmentationError: a loss that is not finite.
             Cancelled: after a checkpoint was written.
         """
-        losses = self._advance(self._resume(parent), self._steps, monitor, told)
+        self._advance(self._resume(parent), None, monitor, told)
+        losses = self._schedule.losses
+        write_json(steps_path(self._folder, self._key.member), {"steps": len(losses)})
         self.write(member_path(self._folder, self._key.member))
         self._checkpoint.unlink(missing_ok=True)
-        return losses.mean(max(1, self._steps // 10))
+        return float(np.mean(losses[-max(1, len(losses) // 10) :]))
 
     def begin(self, parent: Path | None, until: int, monitor: Monitor, told: Told) -> None:
         """Train only up to the step `until` and leave a checkpoint, from which `train` goes on; see there."""
         first = self._resume(parent)
         if first < until:
-            self._advance(first, until, monitor, told)
-            self._save(until)
+            self._save(self._advance(first, until, monitor, told))
 
     def write(self, path: Path) -> None:
         """Write the weights as they are now."""
         save_weights(path, self._mean.state_dict())
 
-    def _advance(self, first: int, until: int, monitor: Monitor, told: Told) -> Losses:
+    def _advance(self, step: int, until: int | None, monitor: Monitor, told: Told) -> int:
+        """Do the steps up to `until`, or to the end; how many there are then."""
         saved = time.monotonic()
-        losses = Losses(self._key.member)
-        for step in range(first, until):
+        losses = Losses(self._key.member, self._schedule)
+        while step < (last := min(self._schedule.end, until or self._schedule.end)):
             if time.monotonic() - saved >= self._profile.checkpoint_seconds or monitor.cancelled:
                 losses.read()
                 self._save(step)
                 saved = time.monotonic()
                 monitor.check()
             losses.add(step, self._step(step))
-            if (step + 1) % self._wait == 0 or step + 1 == until:
-                told(step + 1, losses.read())
-        return losses
+            step += 1
+            if step % self._wait == 0 or step == last or self._schedule.is_look(step):
+                told(step, losses.read())
+        return step
 
     def _step(self, step: int) -> torch.Tensor:
         """One update; returns the loss, which may still be in work."""
         for group in self._optimiser.param_groups:
-            group["lr"] = learning_rate(self._profile, step, self._steps)
+            group["lr"] = self._schedule.learning_rate(step)
         images, targets = self._batches.draw(*self._key.parts, step)
         self._network.train()
         # Seeded for dropout layers, which draw from torch's own generator.
@@ -223,6 +225,7 @@ class MemberRun:
             "average": self._mean.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict(),
+            "schedule": self._schedule.state(),
         }
         with atomic_path(self._checkpoint) as temporary:
             torch.save(state, temporary)
@@ -236,6 +239,7 @@ class MemberRun:
             self._mean.load_state_dict(state["average"])
             self._optimiser.load_state_dict(state["optimiser"])
             self._scaler.load_state_dict(state["scaler"])
+            self._schedule.load(state["schedule"])
             return int(state["step"])
         if parent is not None:
             self._network.load_state_dict(load_weights(parent, self._hardware.device))

@@ -1,8 +1,7 @@
-"""How weights are updated: the profile's optimiser and its learning-rate schedule."""
+"""How weights are updated: the profile's optimiser, and their running mean."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -10,17 +9,6 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from nnactive_server.segmentation.profiles import Optimiser, Profile
-
-
-def learning_rate(profile: Profile, step: int, steps: int) -> float:
-    """Learning rate of a step: linear warm-up, then polynomial (SGD) or cosine (AdamW) decay to 0."""
-    share = step / steps
-    if profile.optimiser is Optimiser.SGD:
-        decay = math.pow(1 - share, 0.9)
-    else:
-        decay = 0.5 * (1 + math.cos(math.pi * share))
-    rise = min(1.0, (step + 1) / profile.warm_up) if profile.warm_up else 1.0
-    return profile.learning_rate * decay * rise
 
 
 def make_optimiser(network: nn.Module, profile: Profile) -> torch.optim.Optimizer:

@@ -19,7 +19,7 @@ from nnactive_server.segmentation.members import TRAINING, MemberSplit, member_s
 from nnactive_server.segmentation.preprocessing import TrainingCase
 from nnactive_server.segmentation.profiles import Ensemble, Profile
 from nnactive_server.segmentation.sampling import CropSampler
-from nnactive_server.segmentation.weights import checkpoint_path, member_path
+from nnactive_server.segmentation.weights import checkpoint_path, member_path, steps_path
 
 if TYPE_CHECKING:
     from nnactive_server.segmentation.recipe import Recipe
@@ -42,9 +42,8 @@ class TrainingReport:
 
     Attributes:
         splits: training and held-out cases per member.
-        iterations: steps per member.
-        losses: mean loss of the last tenth of each member's steps that this process ran; NaN for
-            members that were finished before.
+        iterations: steps per member; fewer than planned where the profile's patience ended.
+        losses: mean loss of the last tenth of each member's steps; NaN for members that were finished before.
     """
 
     splits: tuple[MemberSplit, ...]
@@ -103,7 +102,8 @@ class EnsembleTraining:
             Cancelled: after a checkpoint was written.
         """
         losses = tuple(self._finished(member) for member in range(self._profile.members))
-        return TrainingReport(self._splits, self._steps, losses)
+        steps = tuple(self._steps_of(member) for member in range(self._profile.members))
+        return TrainingReport(self._splits, steps, losses)
 
     def begin(self, early: Path) -> None:
         """Train the first part, `EARLY_SHARE` of the schedule, and leave the members as they are then.
@@ -132,6 +132,11 @@ class EnsembleTraining:
 
     def _early_steps(self, member: int) -> int:
         return math.ceil(EARLY_SHARE * self._steps[member])
+
+    def _steps_of(self, member: int) -> int:
+        """Steps of a finished member: those planned, or fewer."""
+        path = steps_path(self._folder, member)
+        return int(read_json(path, SegmentationError)["steps"]) if path.exists() else self._steps[member]
 
     @property
     def _is_chain(self) -> bool:
@@ -166,7 +171,9 @@ class EnsembleTraining:
             checkpoint_path(self._folder, member).unlink(missing_ok=True)
             return math.nan
         told = partial(self._told, member)
-        return self._with_memory(member, lambda run: run.train(self._parent(member), self._monitor, told))
+        loss = self._with_memory(member, lambda run: run.train(self._parent(member), self._monitor, told))
+        self._done[member] = self._steps[member]
+        return loss
 
     def _with_memory(self, member: int, work: Callable[[MemberRun], T]) -> T:
         """Do something with a member's run; once more with less memory where that is possible."""
@@ -237,7 +244,11 @@ def _claim(path: Path, settings: dict[str, Any]) -> None:
     """Say whose training a folder holds, or check that it is ours."""
     if not path.exists():
         write_json(path, settings)
-    elif (found := read_json(path, SegmentationError)) != settings:
+        return
+    found = read_json(path, SegmentationError)
+    # Settings that an older version did not know have their defaults.
+    found["profile"] = Profile("").to_json() | found.get("profile", {})
+    if found != settings:
         differ = sorted(key for key in settings if found.get(key) != settings[key])
         raise SegmentationError(
             f"{path}: this folder holds another training ({', '.join(differ)} differ); "

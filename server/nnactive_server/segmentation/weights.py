@@ -23,6 +23,11 @@ def checkpoint_path(folder: Path, member: int) -> Path:
     return folder / f"checkpoint_{member}.pt"
 
 
+def steps_path(folder: Path, member: int) -> Path:
+    """How many steps a finished member was trained, as JSON `{"steps"}`."""
+    return folder / f"member_{member}.json"
+
+
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Write a member's weights, wherever they are, for any device."""
     with atomic_path(path) as temporary:
