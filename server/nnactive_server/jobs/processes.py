@@ -25,6 +25,7 @@ _PASSED_ON = frozenset(
         "CUDA_DEVICE_ORDER",
         "CUDA_VISIBLE_DEVICES",  # a slot overrides it
         "PYTORCH_CUDA_ALLOC_CONF",
+        "NNACTIVE_MEMBERS_PER_GPU",
     }
 )
 _OWN = {"PYTHONUNBUFFERED": "1", "PYTHONFAULTHANDLER": "1"}

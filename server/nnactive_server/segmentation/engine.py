@@ -29,6 +29,7 @@ from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import PoolMembers, Profile
 from nnactive_server.segmentation.slabs import Grids, needs_slabs, predict_slabs
+from nnactive_server.segmentation.task import TrainingTask
 from nnactive_server.segmentation.tiles import tile_threads
 from nnactive_server.segmentation.training import EnsembleTraining, TrainingReport
 from nnactive_server.segmentation.weights import load_weights, member_path
@@ -265,17 +266,8 @@ class Engine:
     def _training(
         self, out: Path, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None
     ) -> EnsembleTraining:
-        return EnsembleTraining(
-            [self._store.training_case(case) for case in cases],
-            self._recipe,
-            self._profile,
-            self._hardware,
-            out,
-            seed=seed,
-            cycle=cycle,
-            warm_start=warm_start,
-            monitor=self._monitor,
-        )
+        task = TrainingTask(self._workdir, self._profile, out, tuple(cases), seed, cycle, warm_start)
+        return EnsembleTraining(task, self._hardware, self._monitor)
 
     def _whole(self, members: Path, case: str, test: bool, member: int | None = None) -> Iterator[np.ndarray]:
         with tile_threads(self._hardware):

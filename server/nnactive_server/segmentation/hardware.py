@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 
 from nnactive_server.core.cores import available_cores
+from nnactive_server.core.errors import SegmentationError
 
 PREDICTION_BYTES = 4 * 2**30
 """The same on every machine, so that a case takes the same path on all of them. Together with what a process
 with torch needs anyway, 6 GB are enough for any case; larger slabs gain nothing."""
 
+MEMBERS_PER_GPU = "NNACTIVE_MEMBERS_PER_GPU"
+"""Environment: members that share a GPU while they are trained; 1 when it is not set."""
 SPARING_PART = 8
 """With so much less memory prediction is tried again when it did not suffice."""
 
@@ -48,6 +53,20 @@ class Hardware:
         """The same machine, used with as little memory as prediction can do with, at the cost of time."""
         return replace(self, prediction_bytes=self.prediction_bytes // SPARING_PART, frugal=True)
 
+    def apart(self, members: int) -> tuple[Hardware, ...]:
+        """This machine shared among processes that each train one of so many members; () for one process.
+
+        On CUDA one process for each device, or `MEMBERS_PER_GPU`; on a CPU one for each core.
+        """
+        if self.device.type == "cuda":
+            devices = [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+            chosen = [device for _ in range(_members_per_gpu()) for device in devices][:members]
+        else:
+            chosen = [self.device] * min(members, self.threads)
+        threads = max(1, self.threads // max(1, len(chosen)))
+        shared = tuple(replace(self, device=device, threads=threads) for device in chosen)
+        return shared if len(shared) > 1 else ()
+
     def arranged(self, images: torch.Tensor) -> torch.Tensor:
         """Images (B, C, z, y, x) in the memory layout that is fast on the device."""
         return images.contiguous(memory_format=torch.channels_last_3d) if self.channels_last else images
@@ -65,6 +84,18 @@ class Hardware:
             # torch's own type hints know only the 2D layouts here
             network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         return network
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, for another process on this machine."""
+        number_format = None if self.autocast is None else str(self.autocast).removeprefix("torch.")
+        return asdict(self) | {"device": str(self.device), "autocast": number_format}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Hardware:
+        """What `to_json` gave."""
+        known = document["autocast"]
+        autocast = None if known is None else getattr(torch, known)
+        return cls(**dict(document) | {"device": torch.device(document["device"]), "autocast": autocast})
 
     def describe(self) -> dict[str, str | int]:
         """Plain values for reports."""
@@ -94,6 +125,13 @@ def detect() -> Hardware:
     native_bf16 = bool(features.get("avx512_bf16") or features.get("amx_bf16"))
     name = str(features.get("cpu_name") or features.get("architecture") or "CPU")
     return Hardware(torch.device("cpu"), torch.bfloat16 if native_bf16 else None, False, threads, name)
+
+
+def _members_per_gpu() -> int:
+    count = os.environ.get(MEMBERS_PER_GPU, "1")
+    if not count.isdigit() or int(count) < 1:
+        raise SegmentationError(f"{MEMBERS_PER_GPU}={count}: give a whole number from 1 on")
+    return int(count)
 
 
 @contextmanager

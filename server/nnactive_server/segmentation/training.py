@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,12 +13,15 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import link_or_copy, read_json, write_json
 from nnactive_server.core.memory import named, with_less
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.segmentation.crew import Told, train_apart
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.member_run import MemberKey, MemberRun
 from nnactive_server.segmentation.members import TRAINING, MemberSplit, member_splits
-from nnactive_server.segmentation.preprocessing import TrainingCase
+from nnactive_server.segmentation.plan import Plan
+from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import Ensemble, Profile
 from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.task import TrainingTask
 from nnactive_server.segmentation.weights import checkpoint_path, member_path, steps_path
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ ADVICE = (
     "choose a profile with smaller crops (crop_voxels), a smaller batch_size or fewer features in a new "
     "project, or stop other work on this machine; what was trained is kept"
 )
+WORTH_STEPS = 500
+"""Steps a member has left from which on a process of its own pays: it takes seconds to begin."""
 SPARING = "with the training images in main memory instead of on the device"
 
 
@@ -55,14 +60,10 @@ class EnsembleTraining:
     """The training of a cycle's members, into a folder; what is there already is kept.
 
     Args:
-        cases: annotated cases.
-        recipe: network, augmentation and loss of the frozen plan.
-        profile: how long and how.
+        task: what is to be trained.
         hardware: where.
-        folder: receives `member_M.pt`, `training.json` and, while running, `checkpoint_M.pt`.
-        seed, cycle: key all random draws.
-        warm_start: folder of the cycle before, to go on from its weights; None starts from scratch.
         monitor: progress (stage "train", in steps of all members) and cancel.
+        told: hears of single members instead of the monitor.
 
     Raises:
         SegmentationError: nothing annotated, or another training's folder.
@@ -70,38 +71,36 @@ class EnsembleTraining:
 
     def __init__(
         self,
-        cases: Sequence[TrainingCase],
-        recipe: Recipe,
-        profile: Profile,
+        task: TrainingTask,
         hardware: Hardware,
-        folder: Path,
-        *,
-        seed: int,
-        cycle: int,
-        warm_start: Path | None = None,
         monitor: Monitor | None = None,
+        told: Told | None = None,
     ) -> None:
-        usable = [case for case in cases if case.annotated_voxels]
-        self._cases = {case.name: case for case in usable}
-        self._recipe, self._profile, self._hardware = recipe, profile, hardware
-        self._folder, self._warm_start = folder, warm_start
-        self._seed, self._cycle = seed, cycle
-        self._monitor = monitor or Monitor()
-        self._splits = member_splits({case.name: case.classes for case in usable}, profile.members, seed)
-        self._steps = _steps(profile, scratch=warm_start is None)
-        self._settings = _settings(self._splits, profile, seed, cycle, warm_start)
-        _claim(folder / TRAINING, self._settings)
-        self._done = [self._done_before(member) for member in range(profile.members)]
+        self._plan = Plan.load(task.workdir)
+        store = CaseStore(task.workdir / "cases", self._plan)
+        cases = {case: store.training_case(case) for case in task.cases}
+        self._cases = {name: case for name, case in cases.items() if case.annotated_voxels}
+        self._task, self._profile, self._folder = task, task.profile, task.folder
+        self._hardware, self._monitor, self._told = hardware, monitor or Monitor(), told or self._report
+        classes = {name: case.classes for name, case in self._cases.items()}
+        self._splits = member_splits(classes, self._profile.members, task.seed)
+        self._steps = _steps(self._profile, scratch=task.warm_start is None)
+        self._settings = _settings(self._splits, task)
+        _claim(self._folder / TRAINING, self._settings)
+        self._done = [self._done_before(member) for member in range(self._profile.members)]
 
     def finish(self) -> TrainingReport:
-        """Train the members one after the other; goes on where a killed call, or `begin`, left off.
+        """Train the members; goes on where a killed call, or `begin`, left off.
+
+        One after the other, or several at the same time where they do not need each other and the hardware
+        has room for them; see `Hardware.apart`.
 
         Raises:
             SegmentationError: a loss that is not finite.
             OutOfMemory: says what to do.
             Cancelled: after a checkpoint was written.
         """
-        losses = tuple(self._finished(member) for member in range(self._profile.members))
+        losses = self._members(range(self._profile.members), None)
         steps = tuple(self._steps_of(member) for member in range(self._profile.members))
         return TrainingReport(self._splits, steps, losses)
 
@@ -119,10 +118,29 @@ class EnsembleTraining:
             SegmentationError, OutOfMemory, Cancelled: see `finish`.
         """
         count = self._early_members()
-        for member in range(count):
-            if not member_path(early, member).exists():
-                self._begin(member, early)
+        self._members(range(count), early)
         write_json(early / TRAINING, self._settings | {"splits": self._settings["splits"][:count]})
+
+    def member(self, member: int, early: Path | None = None) -> float:
+        """Train one member, or only its first part; see `finish` and `begin`.
+
+        Returns:
+            Mean loss of the last tenth of its steps; NaN for one that was there, and for a first part.
+        """
+        if early is None:
+            return self._finished(member)
+        if not member_path(early, member).exists():
+            self._begin(member, early)
+        return math.nan
+
+    def _members(self, members: Sequence[int], early: Path | None) -> tuple[float, ...]:
+        lacking = [m for m in members if not member_path(early or self._folder, m).exists()]
+        places = () if self._is_chain else self._hardware.apart(len(lacking))
+        left = sum(self._steps[member] - self._done[member] for member in lacking)
+        losses = {}
+        if places and left >= WORTH_STEPS * len(lacking):
+            losses = train_apart(self._task, places, lacking, early, self._monitor, self._told)
+        return tuple(losses[m] if m in losses else self.member(m, early) for m in members)
 
     def _early_members(self) -> int:
         members = self._profile.members
@@ -137,6 +155,14 @@ class EnsembleTraining:
         """Steps of a finished member: those planned, or fewer."""
         path = steps_path(self._folder, member)
         return int(read_json(path, SegmentationError)["steps"]) if path.exists() else self._steps[member]
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        from nnactive_server.segmentation.recipe import (
+            Recipe,  # brings in nnU-Net's trainer, which takes seconds
+        )
+
+        return Recipe(self._plan, self._profile.augmentation)
 
     @property
     def _is_chain(self) -> bool:
@@ -195,7 +221,7 @@ class EnsembleTraining:
             self._profile.foreground_share,
             self._profile.case_sampling == "annotated",
         )
-        key = MemberKey(self._seed, self._cycle, member)
+        key = MemberKey(self._task.seed, self._task.cycle, member)
         steps = self._steps[member]
         return MemberRun(
             self._recipe, sampler, self._profile, self._hardware, self._folder, key, steps, spare
@@ -205,12 +231,13 @@ class EnsembleTraining:
         """The weights a member goes on from; None for random ones."""
         if self._is_chain and member > 0:
             return member_path(self._folder, member - 1)
-        if self._warm_start is None:
+        before = self._task.warm_start
+        if before is None:
             return None
         chain = self._profile.ensemble is Ensemble.CHAIN
-        return member_path(self._warm_start, self._profile.members - 1 if chain else member)
+        return member_path(before, self._profile.members - 1 if chain else member)
 
-    def _told(self, member: int, step: int, loss: float) -> None:
+    def _report(self, member: int, step: int, loss: float) -> None:
         self._done[member] = step
         total = sum(self._steps)
         self._monitor.report("train", sum(self._done), total, f"{self._name(member)}, loss {loss:.3f}")
@@ -227,15 +254,13 @@ def _steps(profile: Profile, *, scratch: bool) -> tuple[int, ...]:
     return (first, *[profile.iterations] * (profile.members - 1))
 
 
-def _settings(
-    splits: Sequence[MemberSplit], profile: Profile, seed: int, cycle: int, warm_start: Path | None
-) -> dict[str, Any]:
-    """What a training is, as plain values."""
+def _settings(splits: Sequence[MemberSplit], task: TrainingTask) -> dict[str, Any]:
+    """What tells a training from another one, as plain values."""
     return {
-        "seed": seed,
-        "cycle": cycle,
-        "profile": profile.to_json(),
-        "warm_start": warm_start is not None,
+        "seed": task.seed,
+        "cycle": task.cycle,
+        "profile": task.profile.to_json(),
+        "warm_start": task.warm_start is not None,
         "splits": [{key: list(value) for key, value in asdict(split).items()} for split in splits],
     }
 

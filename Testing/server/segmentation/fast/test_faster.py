@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from copy import deepcopy
 from dataclasses import replace
 
@@ -69,3 +71,15 @@ def test_without_a_threading_library_torchs_layers_stay_and_it_is_told(monkeypat
     finally:
         compiled.usable.cache_clear()
     assert "torch's own layers" in caplog.text
+
+
+def test_the_first_use_in_a_process_leaves_torchs_number_of_threads():
+    words = (
+        "import torch; from dataclasses import replace; "
+        "from nnactive_server.segmentation.fast.faster import make_faster; "
+        "from nnactive_server.segmentation.hardware import detect; torch.set_num_threads(1); "
+        "assert make_faster(torch.nn.Conv3d(8, 8, 3, padding=1), replace(detect(), "
+        "device=torch.device('cpu'), autocast=None)) == 1; print(torch.get_num_threads())"
+    )
+    found = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "1"

@@ -51,6 +51,7 @@ def _ones(values: np.ndarray) -> None:
 def usable() -> bool:
     """Whether compiled loops run on this machine; tried once."""
     try:
+        share_threads()
         _ones(np.zeros(2, np.float32))
     except (NumbaError, ValueError, OSError) as problem:  # such as no OpenMP library that numba can load
         log.warning("training goes on with torch's own layers, which are slower (%s)", problem)
