@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
+from typing import Any
 
 from nnactive_server.core.patch import Index3
 
@@ -22,15 +21,15 @@ class Slab:
         axis: which one of these the slabs cut.
         start: first plane.
         thickness: planes of a slab; the length of the axis when there is only one.
-        members: softmax (C, z, y, x) float32 of the slab's box, one member after the other. To be read to the
-            end before the next slab.
+        members: softmax (C, z, y, x) float32 of the slab's box, one member after the other: arrays, or torch
+            tensors on a device. To be read to the end before the next slab.
     """
 
     shape: Index3
     axis: int
     start: int
     thickness: int
-    members: Iterator[np.ndarray]
+    members: Iterator[Any]
 
     @property
     def stop(self) -> int:

@@ -27,6 +27,7 @@ from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.folder import CycleFolder
 from nnactive_server.loop.sparing import over_slabs
+from nnactive_server.query.fold import highest_class
 
 Overlaps = tuple[Overlap, ...]
 """One for each foreground class."""
@@ -143,7 +144,7 @@ def _judge(
         for slab in slabs:
             inside, reference = known[slab.box], label[slab.box]
             for softmax in slab.members:
-                vote = softmax[:, inside].argmax(axis=0)
+                vote = highest_class(softmax)[inside]
                 found.append(overlap_per_class(vote, reference[inside], project.labels))
         return _total(found, project.labels)
 

@@ -37,6 +37,7 @@ from nnactive_server.loop.engine import SegmentationEngine
 from nnactive_server.loop.sparing import over_slabs, sparingly
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
+from nnactive_server.query.device import is_tensor, to_numpy
 
 SMALL = ("prediction", "predictive_entropy", "mutual_information")
 """Maps a query always gets, for its explanations; the probabilities of all classes only when needed."""
@@ -234,7 +235,7 @@ class MapWriter(ExitStack):
         self._target = target
         self._writers: dict[str, VoxelWriter] = {}
 
-    def write(self, slab: Slab, maps: dict[str, np.ndarray]) -> None:
+    def write(self, slab: Slab, maps: dict[str, Any]) -> None:
         """Store what `uncertainty_maps` made of a slab, and empty it.
 
         Raises:
@@ -242,7 +243,7 @@ class MapWriter(ExitStack):
         """
         for name in MAPS:
             voxels = maps.pop(name)
-            stored = voxels if name == "prediction" else voxels.astype(np.float16)
+            stored = _stored(name, voxels)
             if slab.is_whole:
                 save_voxels(map_path(self._target, name), stored)
             else:
@@ -262,6 +263,13 @@ class MapWriter(ExitStack):
                 )
             )
         return self._writers[name]
+
+
+def _stored(name: str, voxels: Any) -> np.ndarray:
+    """A map as it is stored; of one on a device only half the bytes have to travel."""
+    if name != "prediction":
+        voxels = voxels.half() if is_tensor(voxels) else voxels.astype(np.float16)
+    return to_numpy(voxels)
 
 
 def read_maps(maps: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Votes:
     def __init__(self) -> None:
         self._counts: Counts = {}
 
-    def watch(self, members: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    def watch(self, members: Iterable[Any]) -> Iterator[Any]:
         """Pass members' softmax arrays (C, z, y, x) on, of a volume or a part of it, and note their votes."""
         votes, classes = [], 0
         for member in members:

@@ -9,6 +9,7 @@ import numpy as np
 
 from nnactive_server.core.errors import QueryError
 from nnactive_server.query.blocks import on_all_cores, planes_and_rows
+from nnactive_server.query.device import is_tensor, to_numpy
 
 VOXEL_MEASURES = ("predictive_entropy", "expected_entropy", "mutual_information")
 MEASURES = (*VOXEL_MEASURES, "class_signal", "mean_probability", "prediction")
@@ -154,14 +155,16 @@ class NumpyFold(Fold):
             np.multiply(channel, total, out=signal[block])
 
 
-def highest_class(softmax: np.ndarray) -> np.ndarray:
+def highest_class(softmax: Any) -> np.ndarray:
     """The class (uint8) of the highest value, the lowest class on a tie.
 
     As numpy's `argmax` along the first axis, which is several times slower there.
 
     Args:
-        softmax: (C, ...), at most 256 classes.
+        softmax: array or tensor (C, ...), at most 256 classes.
     """
+    if is_tensor(softmax):
+        return to_numpy(softmax.argmax(0).byte())
     best, found = softmax[0].copy(), np.zeros(softmax.shape[1:], np.uint8)
     for value, channel in enumerate(softmax[1:], start=1):
         np.copyto(found, np.uint8(value), where=channel > best)

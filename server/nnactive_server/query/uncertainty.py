@@ -15,6 +15,7 @@ Arrays that live on a GPU as torch tensors are folded there, see `tensors.py`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -26,11 +27,11 @@ __all__ = ["MEASURES", "VOXEL_MEASURES", "uncertainty_maps"]
 
 
 def uncertainty_maps(
-    members: Iterable[np.ndarray],
+    members: Iterable[Any],
     measures: Iterable[str] = ("predictive_entropy", "mutual_information", "class_signal"),
     *,
     case: str = "",
-) -> dict[str, np.ndarray]:
+) -> dict[str, Any]:
     """Fold the members' softmax arrays into uncertainty maps.
 
     Args:

@@ -21,7 +21,7 @@ from nnactive_server.dataset import RawDataset
 from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
-from nnactive_server.segmentation.inference import Pass, SlidingWindow, pass_softmax
+from nnactive_server.segmentation.inference import Pass, SlidingWindow, handed_out, pass_softmax
 from nnactive_server.segmentation.intake import Intake
 from nnactive_server.segmentation.members import read_training
 from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
@@ -158,7 +158,7 @@ class Engine:
         Raises:
             SegmentationError: a member or the case is missing, or dropout asked of a network without.
         """
-        return self._whole(members, case, test)
+        return (softmax.cpu().numpy() for softmax in self._whole(members, case, test))
 
     def slabs(
         self,
@@ -171,6 +171,7 @@ class Engine:
     ) -> Generator[Slab, None, None]:
         """What `predict` gives, in slabs of the case's own grid that are as large as memory allows.
 
+        Members are tensors on the device where there is one, otherwise arrays.
         A case whose arrays fit into `Hardware.prediction_bytes` comes as one slab with the arrays of
         `predict`. The values of any other differ from those by rounding, below 0.001; its logits lie in
         temporary files in the work folder until the generator ends.
@@ -197,7 +198,8 @@ class Engine:
             yield from predict_slabs(passes, grids, self._workdir, self._hardware, self._monitor)
         else:
             shape, axis = grids.case_shape, grids.cut_axis
-            yield Slab(shape, axis, 0, shape[axis], self._whole(members, case, test, member))
+            whole = handed_out(self._whole(members, case, test, member), self._hardware)
+            yield Slab(shape, axis, 0, shape[axis], whole)
 
     def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
         """Softmax (C, z, y, x) float32 of one trained member on the case's own grid.
@@ -212,7 +214,8 @@ class Engine:
         Raises:
             SegmentationError: no such member, or one of them or the case is missing.
         """
-        return next(self._whole(members, case, True, member))
+        found: np.ndarray = next(self._whole(members, case, True, member)).cpu().numpy()
+        return found
 
     def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
         """For each member the annotated cases it was not trained on; see `member_splits`.
@@ -269,7 +272,9 @@ class Engine:
         task = TrainingTask(self._workdir, self._profile, out, tuple(cases), seed, cycle, warm_start)
         return EnsembleTraining(task, self._hardware, self._monitor)
 
-    def _whole(self, members: Path, case: str, test: bool, member: int | None = None) -> Iterator[np.ndarray]:
+    def _whole(
+        self, members: Path, case: str, test: bool, member: int | None = None
+    ) -> Iterator[torch.Tensor]:
         with tile_threads(self._hardware):
             properties = self._store.properties(case)
             yield from pass_softmax(self._passes(members, case, test, member), properties, self.plan)

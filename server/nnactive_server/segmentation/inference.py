@@ -171,8 +171,8 @@ class Pass:
             yield
 
 
-def pass_softmax(passes: Iterable[Pass], properties: dict[str, Any], plan: Plan) -> Iterator[np.ndarray]:
-    """For each pass, softmax (C, z, y, x) float32 on the case's own grid; made when asked for.
+def pass_softmax(passes: Iterable[Pass], properties: dict[str, Any], plan: Plan) -> Iterator[torch.Tensor]:
+    """For each pass, softmax (C, z, y, x) float32 on the case's own grid, on its device; made when asked for.
 
     Args:
         passes: see `passes.py`.
@@ -191,21 +191,33 @@ def _move_up(values: torch.Tensor, axis: int, by: int) -> None:
     planes[max(0, len(planes) - by) :] = 0
 
 
-def to_case_grid(logits: torch.Tensor, properties: dict[str, Any], plan: Plan) -> np.ndarray:
-    """Softmax (C, z, y, x) on the case's own grid; outside the predicted box it is background for sure."""
+def handed_out(members: Iterable[torch.Tensor], hardware: Hardware) -> Iterator[Any]:
+    """Members' softmax as whoever folds them gets it: what lies on a device stays there."""
+    for member in members:
+        yield member if hardware.resident else member.cpu().numpy()
+
+
+@torch.inference_mode()
+def to_case_grid(logits: torch.Tensor, properties: dict[str, Any], plan: Plan) -> torch.Tensor:
+    """Softmax (C, z, y, x) on the case's own grid; outside the predicted box it is background for sure.
+
+    It is on the device of the logits, unless the plan, one from elsewhere, resamples in a way only CPUs know.
+    """
     manager, configuration = plan.manager, plan.configuration
+    on_device = {"device": logits.device} if plan.is_trilinear else {}
     resampled = configuration.resampling_fn_probabilities(
-        logits.cpu(),
+        logits if plan.is_trilinear else logits.cpu(),
         properties["shape_after_cropping_and_before_resampling"],
         configuration.spacing,
         [properties["spacing"][i] for i in manager.transpose_forward],
+        **on_device,
     )
-    softmax = torch.softmax(torch.as_tensor(resampled).float(), 0).numpy()
+    softmax = torch.softmax(torch.as_tensor(resampled).float(), 0)
     shape = properties["shape_before_cropping"]
     box = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
     if list(softmax.shape[1:]) != list(shape):
-        whole = np.zeros((softmax.shape[0], *shape), np.float32)
+        whole = softmax.new_zeros((len(softmax), *shape))
         whole[0] = 1
         whole[(slice(None), *box)] = softmax
         softmax = whole
-    return softmax.transpose(0, *(axis + 1 for axis in manager.transpose_backward))
+    return softmax.permute(0, *(axis + 1 for axis in manager.transpose_backward))

@@ -62,6 +62,14 @@ class Plan:
         return LabelSet.from_json(self.dataset_json["labels"])
 
     @property
+    def is_trilinear(self) -> bool:
+        """Whether probabilities are resampled by torch's linear interpolation along all axes, as ours are."""
+        settings = self.configuration.resampling_fn_probabilities
+        return (
+            settings.func is resample_torch_fornnunet and settings.keywords.get("force_separate_z") is False
+        )
+
+    @property
     def channels(self) -> int:
         """Number of image channels."""
         return len(self.dataset_json["channel_names"])

@@ -21,7 +21,6 @@ from typing import IO, Any
 
 import numpy as np
 import torch
-from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from torch.nn import functional
 
 from nnactive_server.core.errors import NoSpace
@@ -29,7 +28,7 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.segmentation.hardware import Hardware, torch_threads
-from nnactive_server.segmentation.inference import Pass
+from nnactive_server.segmentation.inference import Pass, handed_out
 from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.tiles import tile_threads
 
@@ -110,7 +109,7 @@ def needs_slabs(grids: Grids, plan: Plan, hardware: Hardware) -> bool:
 
     A plan from elsewhere, whose probabilities are resampled in another way, is always predicted whole.
     """
-    return grids.whole_bytes > hardware.prediction_bytes and _is_trilinear(plan)
+    return grids.whole_bytes > hardware.prediction_bytes and plan.is_trilinear
 
 
 def predict_slabs(
@@ -139,7 +138,9 @@ def predict_slabs(
             monitor.check()
             stop = min(start + thickness, shape[axis])
             with torch_threads(hardware.threads):
-                yield Slab(shape, axis, start, thickness, softmax.members(files, start, stop))
+                yield Slab(
+                    shape, axis, start, thickness, handed_out(softmax.members(files, start, stop), hardware)
+                )
 
 
 class LogitFile:
@@ -228,7 +229,7 @@ class SlabSoftmax:
         self._size = [stop - start for start, stop in grids.box[1:]]
 
     @torch.inference_mode()
-    def members(self, files: Sequence[LogitFile], start: int, stop: int) -> Iterator[np.ndarray]:
+    def members(self, files: Sequence[LogitFile], start: int, stop: int) -> Iterator[torch.Tensor]:
         """For each file the softmax (C, z, y, x) float32 of some planes, in the case's order of axes.
 
         Args:
@@ -239,17 +240,17 @@ class SlabSoftmax:
         for file in files:
             yield self._slab(file, start, stop)
 
-    def _slab(self, file: LogitFile, start: int, stop: int) -> np.ndarray:
+    def _slab(self, file: LogitFile, start: int, stop: int) -> torch.Tensor:
         (low, high), rows, columns = self._grids.box
-        slab = np.zeros((self._grids.classes, stop - start, *self._grids.shape[1:]), np.float32)
+        shape = (self._grids.classes, stop - start, *self._grids.shape[1:])
+        slab = torch.zeros(shape, device=self._device)
         slab[0] = 1
         planes = _Planes(file, self._device)
         for z in range(max(start, low), min(stop, high)):
             first, second, share = self._sources[z - low]
             logits = planes.between(first, second, share)
-            softmax = torch.softmax(self._resampled(logits), 0).cpu().numpy()
-            slab[:, z - start, slice(*rows), slice(*columns)] = softmax
-        return slab.transpose(0, *(axis + 1 for axis in self._grids.backward))
+            slab[:, z - start, slice(*rows), slice(*columns)] = torch.softmax(self._resampled(logits), 0)
+        return slab.permute(0, *(axis + 1 for axis in self._grids.backward))
 
     def _resampled(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits (C, y, x) of a plane in the case's own pixels."""
@@ -293,11 +294,6 @@ def sources(length: int, wanted: int) -> list[tuple[int, int, float]]:
     second = np.minimum(first + 1, length - 1)
     share = np.clip(places - first.astype(np.float32), 0, 1)
     return [(int(a), int(b), float(part)) for a, b, part in zip(first, second, share, strict=True)]
-
-
-def _is_trilinear(plan: Plan) -> bool:
-    settings = plan.configuration.resampling_fn_probabilities
-    return settings.func is resample_torch_fornnunet and settings.keywords.get("force_separate_z") is False
 
 
 @contextmanager

@@ -27,6 +27,8 @@ instead of oneDNN: 0.109 s a tile against 0.036 s in a batch of 2 (40x56x40, 8 f
 
 BATCH_VOXELS = 2 * 32**3
 """Small tiles travel together up to this many voxels, so that a call is worth its overhead."""
+DEVICE_BATCH_VOXELS = 2 * 128**3
+"""The same on a GPU, which small batches cannot fill; as many voxels as nnU-Net trains with at once."""
 
 Box = tuple[slice, ...]
 T = TypeVar("T")
@@ -50,7 +52,8 @@ class Tiles:
         self._step = step
         on_cpu = hardware.device.type == "cpu"
         fewest = MIN_BATCH if on_cpu else 1
-        full = max(MIN_BATCH, BATCH_VOXELS // int(np.prod(self.shape)))
+        voxels = BATCH_VOXELS if on_cpu else DEVICE_BATCH_VOXELS
+        full = max(MIN_BATCH, voxels // int(np.prod(self.shape)))
         self._batch = fewest if hardware.frugal else full
         # On a CPU each thread predicts tiles of its own with one core: a network this small does not
         # keep several cores busy from inside.

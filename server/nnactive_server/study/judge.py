@@ -21,6 +21,7 @@ from nnactive_server.evaluation.dice import class_means, mean_dice
 from nnactive_server.loop.sparing import Slabs, over_slabs
 from nnactive_server.loop.votes import Votes
 from nnactive_server.query import uncertainty_maps
+from nnactive_server.query.device import to_numpy
 from nnactive_server.study.signs import case_row, compare_signs, plain
 
 Predict = Callable[[str], Slabs]
@@ -91,7 +92,8 @@ def judge_case(slabs: Iterable[Slab], truth: np.ndarray, labels: LabelSet, patch
     votes = Votes()
     maps: dict[str, np.ndarray] = {}
     for slab in slabs:
-        for name, values in uncertainty_maps(votes.watch(slab.members), _MAPS).items():
+        for name, found in uncertainty_maps(votes.watch(slab.members), _MAPS).items():
+            values = to_numpy(found)
             if name not in maps:
                 maps[name] = values if slab.is_whole else np.empty(slab.shape, values.dtype)
             if not slab.is_whole:
