@@ -14,6 +14,7 @@ from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.mapfiles import holds_maps
 from nnactive_server.core.patch import Patch
+from nnactive_server.core.places import Occupancy, Places
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.clock import Clock
 from nnactive_server.loop.engine import SegmentationEngine
@@ -57,6 +58,25 @@ class Offers:
     def lacks(self, case: str) -> bool:
         """Whether something has to be computed before `offer`."""
         return self._lacks_maps(case) or self._lacks_features(case)
+
+    def cannot_matter(self, case: str, annotated: Sequence[Patch]) -> bool:
+        """Whether nothing of this case can be proposed: no patch fits beside its boxes.
+
+        Its maps need not be made for the query then.
+        """
+        if self._embedding is not None or not annotated:
+            return False
+        request = self._request
+        places = Places.fit(self._project.geometry(case).shape, request.patch_size, request.stride)
+        return not Occupancy(places, annotated, request.overlap).free().any()
+
+    def asked(self, cases: Sequence[str], annotated: Mapping[str, Sequence[Patch]]) -> list[str]:
+        """The cases that matter, and the first one in any case: it tells which groups there are."""
+        return [
+            case
+            for number, case in enumerate(cases)
+            if not number or not self.cannot_matter(case, annotated.get(case, ()))
+        ]
 
     def complete(self, engine: SegmentationEngine, case: str) -> None:
         """Compute and store what this case lacks."""
@@ -120,7 +140,7 @@ class Pool:
     def offers(
         self, cases: Sequence[str], annotated: Mapping[str, Sequence[Patch]]
     ) -> Iterator[CaseCandidates]:
-        """The candidates of one case after the other; those already on disk are read.
+        """The candidates of one case after the other, but of those that cannot matter; stored ones are read.
 
         Args:
             cases: the pool.
@@ -131,10 +151,11 @@ class Pool:
             Cancelled: asked to stop; the cases done so far are on disk.
         """
         stage = self._stage if self._offers.needs_model else "query"
-        for done, case in enumerate(cases, start=1):
+        asked = self._offers.asked(cases, annotated)
+        for done, case in enumerate(asked, start=1):
             self._clock.check()
             offer = self._offer(case, annotated.get(case, ()))
-            self._clock.report(stage, done, len(cases), case)
+            self._clock.report(stage, done, len(asked), case)
             yield offer
 
     def tidy(self) -> None:

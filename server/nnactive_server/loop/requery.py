@@ -141,9 +141,9 @@ class _Question:
         outputs = Outputs(folder.members, [folder.own, folder.asked], project.labels)
         self._project, self._monitor = project, monitor
         self._single = Offers(project, outputs, strategy, request)
-        self._cases = pool_cases(project)
         shown = annotated_boxes(loops_before(project.root, folder.number))
         self._annotated = joined(shown, read_besides(folder))
+        self._cases = self._single.asked(pool_cases(project), self._annotated)
 
     def missing(self) -> list[str]:
         """Cases for which something has to be computed."""
