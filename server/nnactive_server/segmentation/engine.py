@@ -97,9 +97,9 @@ class Engine:
         if not (self._workdir / "plans.json").exists():
             intake.plan(cases).save(self._workdir)
         missing = [case for case in cases if not self._store.has_image(case)]
-        for done, case in enumerate(missing, start=1):
+        for done, (case, image) in enumerate(intake.each(missing), start=1):
             self._monitor.check()
-            self._store.store_image(case, intake.take(case))
+            self._store.store_image(case, image)
             self._monitor.report("preprocess", done, len(missing), case)
 
     def update_labels(self, cases: Sequence[str]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import zip_longest
 
 import numpy as np
 
@@ -54,6 +56,20 @@ class Intake:
         return make_plan(
             fingerprints, dataset_json, self._profile, self._dataset.name, lambda: self._voxels(cases)
         )
+
+    def each(self, cases: Sequence[str]) -> Iterator[tuple[str, Volume]]:
+        """The images of cases, in order; while one is worked on, a thread reads the next.
+
+        Raises:
+            SegmentationError: see `take`.
+        """
+        with ThreadPoolExecutor(1, "intake") as reader:
+            coming = [reader.submit(self.take, case) for case in cases[:1]]
+            for case, following in zip_longest(cases, cases[1:]):
+                image = coming.pop().result()
+                if following is not None:
+                    coming.append(reader.submit(self.take, following))
+                yield case, image
 
     def take(self, case: str) -> Volume:
         """The image of a case; one that was kept is given away.
