@@ -34,7 +34,7 @@ from nnactive_server.dataset import LoopPatch, RawDataset, split_cases, start_bu
 from nnactive_server.evaluation.dice import dice_per_class, mean_dice
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.weights import member_path
+from nnactive_server.segmentation.training.weights import member_path
 from nnactive_server.study.truth import Clinician
 
 ARMS = ("stock", "host", "device")

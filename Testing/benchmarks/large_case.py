@@ -46,9 +46,9 @@ def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
     """Write the volumes, preprocess the large one and save networks of random weights."""
     import torch
 
-    from nnactive_server.segmentation.members import TRAINING
-    from nnactive_server.segmentation.recipe import Recipe
-    from nnactive_server.segmentation.weights import member_path
+    from nnactive_server.segmentation.training.members import TRAINING
+    from nnactive_server.segmentation.training.recipe import Recipe
+    from nnactive_server.segmentation.training.weights import member_path
 
     rng = np.random.default_rng(0)
     project = RawDataset.create(root, labels(options.classes).as_partial(), ("CT",), ".nii", "Large")

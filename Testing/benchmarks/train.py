@@ -26,10 +26,11 @@ from train_stock import split_seconds, stock_step
 
 from nnactive_server.dataset import RawDataset
 from nnactive_server.loop.outputs import OutputFolder, Outputs
-from nnactive_server.segmentation import Engine, export_model, get_profile, inference
-from nnactive_server.segmentation.member_run import MemberKey, MemberRun
+from nnactive_server.segmentation import Engine, export_model, get_profile
+from nnactive_server.segmentation.prediction import inference
 from nnactive_server.segmentation.profiles import Profile
-from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.training.member_run import MemberKey, MemberRun
+from nnactive_server.segmentation.training.sampling import CropSampler
 
 STEPS = 30
 CASES = 10

@@ -27,7 +27,7 @@ from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.rng import generator
 from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset, annotated_mask, write_volume
-from nnactive_server.segmentation.members import member_splits
+from nnactive_server.segmentation.training.members import member_splits
 
 LABELS = LabelSet(("large", "small"))
 OBLIQUE = (0.96, -0.28, 0.0, 0.28, 0.96, 0.0, 0.0, 0.0, 1.0)

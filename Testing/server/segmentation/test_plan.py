@@ -10,7 +10,7 @@ from nnactive_server.core.labels import LabelSet
 from nnactive_server.dataset import Volume, write_volume
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.plan import fingerprint_case, make_plan
-from nnactive_server.segmentation.recipe import Recipe
+from nnactive_server.segmentation.training.recipe import Recipe
 
 LABELS = LabelSet(("a",), partial=True)
 AXES = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nnactive_server.segmentation.engine import Engine
     from nnactive_server.segmentation.export import export_model
     from nnactive_server.segmentation.hardware import detect
-    from nnactive_server.segmentation.training import TrainingReport
+    from nnactive_server.segmentation.training.ensemble import TrainingReport
 
 __all__ = [
     "Engine",
@@ -37,7 +37,12 @@ __all__ = [
     "profile_names",
 ]
 
-_LATE = {"Engine": "engine", "export_model": "export", "detect": "hardware", "TrainingReport": "training"}
+_LATE = {
+    "Engine": "engine",
+    "export_model": "export",
+    "detect": "hardware",
+    "TrainingReport": "training.ensemble",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -18,26 +18,26 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset
-from nnactive_server.segmentation.embedding import Embedder
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
-from nnactive_server.segmentation.inference import Pass, SlidingWindow, handed_out, pass_softmax
 from nnactive_server.segmentation.intake import Intake
-from nnactive_server.segmentation.members import read_training
-from nnactive_server.segmentation.passes import dropout_passes, ensemble_passes, flip_passes
 from nnactive_server.segmentation.plan import Plan
+from nnactive_server.segmentation.prediction.embedding import Embedder
+from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow, handed_out, pass_softmax
+from nnactive_server.segmentation.prediction.passes import dropout_passes, ensemble_passes, flip_passes
+from nnactive_server.segmentation.prediction.slabs import Grids, needs_slabs, predict_slabs
+from nnactive_server.segmentation.prediction.tiles import tile_threads
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import PoolMembers, Profile
-from nnactive_server.segmentation.slabs import Grids, needs_slabs, predict_slabs
-from nnactive_server.segmentation.task import TrainingTask
-from nnactive_server.segmentation.tiles import tile_threads
-from nnactive_server.segmentation.training import EnsembleTraining, TrainingReport
-from nnactive_server.segmentation.weights import load_weights, member_path
+from nnactive_server.segmentation.training.ensemble import EnsembleTraining, TrainingReport
+from nnactive_server.segmentation.training.members import read_training
+from nnactive_server.segmentation.training.task import TrainingTask
+from nnactive_server.segmentation.training.weights import load_weights, member_path
 
 if TYPE_CHECKING:
-    from nnactive_server.segmentation.recipe import Recipe
+    from nnactive_server.segmentation.training.recipe import Recipe
 
-RECIPE = "nnactive_server.segmentation.recipe"
+RECIPE = "nnactive_server.segmentation.training.recipe"
 """Imported late: it brings in nnU-Net's trainer, which takes seconds."""
 
 
@@ -310,13 +310,13 @@ class Engine:
 
     @cached_property
     def _recipe(self) -> Recipe:
-        from nnactive_server.segmentation.recipe import Recipe
+        from nnactive_server.segmentation.training.recipe import Recipe
 
         return Recipe(self.plan, self._profile.augmentation)
 
     @cached_property
     def _network(self) -> torch.nn.Module:
-        from nnactive_server.segmentation.recipe import deep_supervision
+        from nnactive_server.segmentation.training.recipe import deep_supervision
 
         network = self._hardware.place(self._recipe.network())
         deep_supervision(network, on=False)

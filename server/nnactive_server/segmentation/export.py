@@ -9,7 +9,7 @@ import torch
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path
 from nnactive_server.segmentation.plan import CONFIGURATION, Plan
-from nnactive_server.segmentation.weights import load_weights
+from nnactive_server.segmentation.training.weights import load_weights
 
 CHECKPOINT = "checkpoint_final.pth"
 
@@ -36,7 +36,7 @@ def export_model(workdir: Path, members: Path, dest: Path) -> Path:
         raise SegmentationError(f"{members}: no trained member; let a cycle finish training first")
     if dest.exists() and any(dest.iterdir()):
         raise SegmentationError(f"{dest}: not empty; give a new folder")
-    from nnactive_server.segmentation.recipe import Recipe  # slow to import, see engine
+    from nnactive_server.segmentation.training.recipe import Recipe  # slow to import, see engine
 
     plan = Plan.load(workdir)
     mirror_axes = Recipe(plan).mirror_axes

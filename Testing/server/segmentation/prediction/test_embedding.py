@@ -15,10 +15,10 @@ from nnactive_server.core.errors import QueryError, SegmentationError
 from nnactive_server.core.features import Embedding
 from nnactive_server.core.patch import Patch
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.embedding import Embedder, projection
 from nnactive_server.segmentation.hardware import Hardware
+from nnactive_server.segmentation.prediction.embedding import Embedder, projection
 from nnactive_server.segmentation.preprocessing import CaseStore
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 FLOAT32 = Hardware(torch.device("cpu"), None, False, 2, "exact")
 KINDS = [Embedding.BOTTLENECK, Embedding.GRADIENT]

@@ -22,14 +22,14 @@ from torch import nn
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path, write_json
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.segmentation.batches import make_batches, seeded
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.optimisation import RunningMean, make_optimiser
 from nnactive_server.segmentation.profiles import Profile
-from nnactive_server.segmentation.sampling import CropSampler
-from nnactive_server.segmentation.schedule import Schedule
-from nnactive_server.segmentation.weights import (
+from nnactive_server.segmentation.training.batches import make_batches, seeded
+from nnactive_server.segmentation.training.optimisation import RunningMean, make_optimiser
+from nnactive_server.segmentation.training.sampling import CropSampler
+from nnactive_server.segmentation.training.schedule import Schedule
+from nnactive_server.segmentation.training.weights import (
     checkpoint_path,
     load_state,
     load_weights,
@@ -39,7 +39,7 @@ from nnactive_server.segmentation.weights import (
 )
 
 if TYPE_CHECKING:
-    from nnactive_server.segmentation.recipe import Recipe
+    from nnactive_server.segmentation.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.rng import Key, generator
-from nnactive_server.segmentation.inference import Pass, SlidingWindow, State
+from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow, State
 
 
 def ensemble_passes(

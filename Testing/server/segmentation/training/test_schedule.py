@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.schedule import Schedule, is_plateau, learning_rate
-from nnactive_server.segmentation.weights import load_weights
+from nnactive_server.segmentation.training.schedule import Schedule, is_plateau, learning_rate
+from nnactive_server.segmentation.training.weights import load_weights
 
 CPU = torch.device("cpu")
 FLAT = [1.0, 0.9, 1.1, 1.0]

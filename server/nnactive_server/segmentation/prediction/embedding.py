@@ -30,7 +30,7 @@ from nnactive_server.core.places import positive3
 from nnactive_server.core.rng import generator
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
-from nnactive_server.segmentation.tiles import Box, Tiles
+from nnactive_server.segmentation.prediction.tiles import Box, Tiles
 
 DIMS = 32
 """Numbers a feature vector keeps per member. Wider ones are projected."""

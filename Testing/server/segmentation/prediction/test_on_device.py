@@ -15,7 +15,7 @@ from nnactive_server.loop.folder import CycleFolder
 from nnactive_server.loop.outputs import OutputFolder, Outputs
 from nnactive_server.segmentation import Engine
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.tiles import Tiles
+from nnactive_server.segmentation.prediction.tiles import Tiles
 
 HOST = replace(detect(), device=torch.device("cpu"), autocast=None, resident=False)
 DEVICE = replace(HOST, resident=True)

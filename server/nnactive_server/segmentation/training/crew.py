@@ -23,9 +23,9 @@ from nnactive_server.core import errors
 from nnactive_server.core.errors import Cancelled, NNActiveError, SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.task import TrainingTask
+from nnactive_server.segmentation.training.task import TrainingTask
 
-WORKER = (sys.executable, "-P", "-m", "nnactive_server.segmentation.crew_worker")
+WORKER = (sys.executable, "-P", "-m", "nnactive_server.segmentation.training.crew_worker")
 LOOK_SECONDS = 0.2
 _LEAVE_SECONDS = 120.0
 """A worker that was asked to stop and does not is ended after this time; its last checkpoint is on disk."""

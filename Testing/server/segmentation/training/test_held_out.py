@@ -11,7 +11,7 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.loop import CycleFolder
 from nnactive_server.loop.crossval import cross_validate
 from nnactive_server.segmentation import Engine
-from nnactive_server.segmentation.weights import load_weights, member_path
+from nnactive_server.segmentation.training.weights import load_weights, member_path
 
 
 def changed(trained, project, **changes) -> Engine:

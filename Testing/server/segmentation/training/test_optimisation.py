@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from nnactive_server.segmentation.optimisation import RunningMean
+from nnactive_server.segmentation.training.optimisation import RunningMean
 
 
 class Twice(nn.Module):

@@ -13,19 +13,19 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import link_or_copy, read_json, write_json
 from nnactive_server.core.memory import named, with_less
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.segmentation.crew import Told, train_apart
 from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.member_run import MemberKey, MemberRun
-from nnactive_server.segmentation.members import TRAINING, MemberSplit, member_splits
 from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import Ensemble, Profile
-from nnactive_server.segmentation.sampling import CropSampler
-from nnactive_server.segmentation.task import TrainingTask
-from nnactive_server.segmentation.weights import checkpoint_path, member_path, steps_path
+from nnactive_server.segmentation.training.crew import Told, train_apart
+from nnactive_server.segmentation.training.member_run import MemberKey, MemberRun
+from nnactive_server.segmentation.training.members import TRAINING, MemberSplit, member_splits
+from nnactive_server.segmentation.training.sampling import CropSampler
+from nnactive_server.segmentation.training.task import TrainingTask
+from nnactive_server.segmentation.training.weights import checkpoint_path, member_path, steps_path
 
 if TYPE_CHECKING:
-    from nnactive_server.segmentation.recipe import Recipe
+    from nnactive_server.segmentation.training.recipe import Recipe
 
 T = TypeVar("T")
 
@@ -158,7 +158,7 @@ class EnsembleTraining:
 
     @cached_property
     def _recipe(self) -> Recipe:
-        from nnactive_server.segmentation.recipe import (
+        from nnactive_server.segmentation.training.recipe import (
             Recipe,  # brings in nnU-Net's trainer, which takes seconds
         )
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.rng import generator
 from nnactive_server.segmentation.preprocessing import ANNOTATED, TrainingCase
-from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.training.sampling import CropSampler
 
 IGNORE = 3
 extents = st.tuples(*[st.integers(3, 14)] * 3)

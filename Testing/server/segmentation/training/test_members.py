@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnactive_server.core.errors import SegmentationError
-from nnactive_server.segmentation.members import member_splits
+from nnactive_server.segmentation.training.members import member_splits
 
 annotated = st.dictionaries(
     st.integers(0, 40).map("case_{:02d}".format),

@@ -22,8 +22,8 @@ from torch import nn
 from torch.nn import functional
 
 from nnactive_server.core.patch import Index3, index3
-from nnactive_server.segmentation.augmentation import Rules
 from nnactive_server.segmentation.plan import Plan
+from nnactive_server.segmentation.training.augmentation import Rules
 
 _RESAMPLING = (
     SpatialTransform,

@@ -11,9 +11,9 @@ from torch import nn
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.inference import SlidingWindow
-from nnactive_server.segmentation.passes import dropout_passes, flip_passes, thinned
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.prediction.passes import dropout_passes, flip_passes, thinned
+from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 
 def flips_window(engine: Engine) -> SlidingWindow:

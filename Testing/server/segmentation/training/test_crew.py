@@ -12,11 +12,12 @@ import torch
 
 from nnactive_server.core.errors import Cancelled, SegmentationError
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.segmentation import Engine, get_profile, training
+from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import MEMBERS_PER_GPU, Hardware, detect
 from nnactive_server.segmentation.profiles import Profile
-from nnactive_server.segmentation.task import TrainingTask
-from nnactive_server.segmentation.weights import checkpoint_path, load_weights, member_path
+from nnactive_server.segmentation.training import ensemble as training
+from nnactive_server.segmentation.training.task import TrainingTask
+from nnactive_server.segmentation.training.weights import checkpoint_path, load_weights, member_path
 
 CPU = torch.device("cpu")
 ONE = replace(detect(), device=CPU, autocast=None, channels_last=False, threads=1, resident=False)

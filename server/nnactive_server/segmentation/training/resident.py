@@ -10,7 +10,7 @@ import torch
 
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.segmentation.preprocessing import TrainingCase
-from nnactive_server.segmentation.sampling import overlap
+from nnactive_server.segmentation.training.sampling import overlap
 
 BUDGET = 0.4
 """Share of the device's free memory that cases may take; the rest is the networks'."""

@@ -18,13 +18,14 @@ from torch.nn import functional
 from nnactive_server.core.errors import Cancelled, NoSpace, SegmentationError
 from nnactive_server.core.files import link_or_copy, write_json
 from nnactive_server.core.monitor import Monitor
-from nnactive_server.segmentation import Engine, get_profile, slabs
+from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import PREDICTION_BYTES, detect
-from nnactive_server.segmentation.inference import SlidingWindow
-from nnactive_server.segmentation.members import TRAINING
 from nnactive_server.segmentation.plan import CONFIGURATION, Plan
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
-from nnactive_server.segmentation.weights import member_path
+from nnactive_server.segmentation.prediction import slabs
+from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.training.members import TRAINING
+from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.training.weights import member_path
 
 ROUNDING = 5e-4
 GRIDS = {

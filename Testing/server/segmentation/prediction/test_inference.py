@@ -8,8 +8,8 @@ import torch
 
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.inference import SlidingWindow
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 
 def test_members_come_one_by_one_as_softmax_on_the_cases_own_grid(trained, project):

@@ -11,9 +11,10 @@ import torch
 from nnactive_server.core.errors import OutOfMemory
 from nnactive_server.core.features import Embedding
 from nnactive_server.loop.sparing import over_slabs
-from nnactive_server.segmentation import Engine, get_profile, member_run
+from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.inference import SlidingWindow
+from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.training import member_run
 
 CPU = replace(detect(), device=torch.device("cpu"), autocast=None, channels_last=False)
 

@@ -10,11 +10,11 @@ import torch
 
 from nnactive_server.core.rng import generator
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.batches import DeviceBatches, HostBatches, make_batches
 from nnactive_server.segmentation.hardware import detect
 from nnactive_server.segmentation.preprocessing import ANNOTATED, TrainingCase
-from nnactive_server.segmentation.resident import ResidentCases
-from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.training.batches import DeviceBatches, HostBatches, make_batches
+from nnactive_server.segmentation.training.resident import ResidentCases
+from nnactive_server.segmentation.training.sampling import CropSampler
 
 CPU = torch.device("cpu")
 HARDWARE = replace(detect(), device=CPU, autocast=None, channels_last=False, resident=True)

@@ -8,7 +8,7 @@ import torch
 from nnactive_server.core.errors import Cancelled
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.weights import load_weights
+from nnactive_server.segmentation.training.weights import load_weights
 
 CPU = torch.device("cpu")
 FOLDS = {"ensemble": "folds", "warm_start": False, "members": 2, "iterations": 10}

@@ -28,9 +28,9 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.segmentation.hardware import Hardware, torch_threads
-from nnactive_server.segmentation.inference import Pass, handed_out
 from nnactive_server.segmentation.plan import Plan
-from nnactive_server.segmentation.tiles import tile_threads
+from nnactive_server.segmentation.prediction.inference import Pass, handed_out
+from nnactive_server.segmentation.prediction.tiles import tile_threads
 
 COPIES = 5
 """Softmax arrays (C, z, y, x) float32 that predicting and folding a whole case takes at its peak: logits,

@@ -20,7 +20,7 @@ from torch import nn
 
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
-from nnactive_server.segmentation.tiles import Tiles
+from nnactive_server.segmentation.prediction.tiles import Tiles
 
 State = Mapping[str, torch.Tensor]
 

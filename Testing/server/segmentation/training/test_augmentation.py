@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nnactive_server.core.rng import generator
-from nnactive_server.segmentation.augmentation import (
+from nnactive_server.segmentation.training.augmentation import (
     Draw,
     Rules,
     augment,
@@ -27,7 +27,7 @@ from nnactive_server.segmentation.augmentation import (
     resampled,
     rotation_matrix,
 )
-from nnactive_server.segmentation.batches import seeded
+from nnactive_server.segmentation.training.batches import seeded
 
 FULL = Rules(np.pi / 6, False, (0, 1, 2), True)
 IGNORE = 3

@@ -11,7 +11,8 @@ import torch
 
 from nnactive_server.core.patch import Index3, index3
 from nnactive_server.core.rng import Key, generator, small_seed
-from nnactive_server.segmentation.augmentation import (
+from nnactive_server.segmentation.hardware import Hardware
+from nnactive_server.segmentation.training.augmentation import (
     SCALES,
     Rules,
     augment,
@@ -20,12 +21,11 @@ from nnactive_server.segmentation.augmentation import (
     mirrored,
     resampled,
 )
-from nnactive_server.segmentation.hardware import Hardware
-from nnactive_server.segmentation.resident import ResidentCases, device_budget
-from nnactive_server.segmentation.sampling import CropSampler
+from nnactive_server.segmentation.training.resident import ResidentCases, device_budget
+from nnactive_server.segmentation.training.sampling import CropSampler
 
 if TYPE_CHECKING:
-    from nnactive_server.segmentation.recipe import Recipe
+    from nnactive_server.segmentation.training.recipe import Recipe
 
 REDRAWS = 8
 """How often a crop is drawn again when rotation or scaling moved every annotated voxel out of it."""

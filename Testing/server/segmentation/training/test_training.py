@@ -10,7 +10,7 @@ import torch
 from nnactive_server.core.errors import Cancelled, SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.weights import load_weights, member_path
+from nnactive_server.segmentation.training.weights import load_weights, member_path
 
 CPU = torch.device("cpu")
 

@@ -19,8 +19,8 @@ from typing import Any, TextIO
 from nnactive_server.core.errors import Cancelled, NNActiveError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.hardware import Hardware, torch_threads
-from nnactive_server.segmentation.task import TrainingTask
-from nnactive_server.segmentation.training import EnsembleTraining
+from nnactive_server.segmentation.training.ensemble import EnsembleTraining
+from nnactive_server.segmentation.training.task import TrainingTask
 
 TELL_SECONDS = 0.5
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nnactive_server.segmentation.batches import seeded
-from nnactive_server.segmentation.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.training.batches import seeded
+from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 
 @pytest.mark.parametrize("augmentation", ["full", "light"])
