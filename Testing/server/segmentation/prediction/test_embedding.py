@@ -13,12 +13,15 @@ from torch.nn import functional
 
 from nnactive_server.core.errors import QueryError, SegmentationError
 from nnactive_server.core.features import Embedding
+from nnactive_server.core.files import link_or_copy, read_json, write_json
 from nnactive_server.core.patch import Patch
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.prediction.embedding import Embedder, projection
 from nnactive_server.segmentation.preprocessing import CaseStore
+from nnactive_server.segmentation.training.members import TRAINING
 from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
+from nnactive_server.segmentation.training.weights import member_path
 
 FLOAT32 = Hardware(torch.device("cpu"), None, False, 2, "exact")
 KINDS = [Embedding.BOTTLENECK, Embedding.GRADIENT]
@@ -200,11 +203,14 @@ def test_the_same_call_gives_the_same_numbers_for_any_number_of_threads(turned, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_members_are_stacked_one_after_the_other(trained, project, kind):
+def test_members_are_stacked_one_after_the_other(trained, project, tmp_path, kind):
     engine, members = trained
     found = engine.embed(members, "case_4", kind, (4, 4, 4)).values
-    alone = Engine(project, engine._workdir, dataclasses.replace(engine._profile, members=1))
-    first = alone.embed(members, "case_4", kind, (4, 4, 4)).values
+    told = read_json(members / TRAINING, SegmentationError)
+    write_json(tmp_path / TRAINING, told | {"splits": told["splits"][:1]})
+    link_or_copy(member_path(members, 0), member_path(tmp_path, 0))
+    alone = Engine(project, engine._workdir, engine._profile)
+    first = alone.embed(tmp_path, "case_4", kind, (4, 4, 4)).values
     assert len(found) == 2 * len(first)
     np.testing.assert_array_equal(found[: len(first)], first)
     assert not np.allclose(found[len(first) :], first)

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -44,6 +45,8 @@ class _Told:
 def main() -> int:
     """Work until the input ends; the exit code is 0 unless nobody foresaw what happened."""
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
+    # Ctrl+C reaches the whole group; the process that is in charge lets this one stop in good order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     told = _Told(_own_output())
     monitor, orders = Monitor(), queue.Queue[dict[str, Any] | None]()
     threading.Thread(target=_listen, args=(orders, monitor), daemon=True).start()

@@ -38,6 +38,7 @@ ADVICE = (
 )
 WORTH_STEPS = 500
 """Steps a member has left from which on a process of its own pays: it takes seconds to begin."""
+
 SPARING = "with the training images in main memory instead of on the device"
 
 
@@ -136,7 +137,8 @@ class EnsembleTraining:
     def _members(self, members: Sequence[int], early: Path | None) -> tuple[float, ...]:
         lacking = [m for m in members if not member_path(early or self._folder, m).exists()]
         places = () if self._is_chain else self._hardware.apart(len(lacking))
-        left = sum(self._steps[member] - self._done[member] for member in lacking)
+        wanted = self._early_steps if early else self._steps.__getitem__
+        left = sum(max(0, wanted(member) - self._done[member]) for member in lacking)
         losses = {}
         if places and left >= WORTH_STEPS * len(lacking):
             losses = train_apart(self._task, places, lacking, early, self._monitor, self._told)
@@ -158,9 +160,8 @@ class EnsembleTraining:
 
     @cached_property
     def _recipe(self) -> Recipe:
-        from nnactive_server.segmentation.training.recipe import (
-            Recipe,  # brings in nnU-Net's trainer, which takes seconds
-        )
+        # Brings in nnU-Net's trainer, which takes seconds.
+        from nnactive_server.segmentation.training.recipe import Recipe
 
         return Recipe(self._plan, self._profile.augmentation)
 
