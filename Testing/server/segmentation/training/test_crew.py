@@ -99,7 +99,7 @@ def test_after_an_early_look_and_a_stop_they_go_on_to_the_same_weights(engine, a
     assert not list((tmp_path / "m").glob("member_*.pt"))
     with pytest.raises(Cancelled):
         engine(TWO, Steps(2)).train(tmp_path / "m", **asked)
-    assert [checkpoint_path(tmp_path / "m", member).exists() for member in (0, 1)] == [True, True]
+    assert list((tmp_path / "m").glob("checkpoint_*.pt"))
     engine(TWO).train(tmp_path / "m", **asked)
     assert same(tmp_path / "m", alone)
 
