@@ -93,6 +93,7 @@ def test_members_at_the_same_time_are_those_one_after_the_other(engine, asked, a
     assert not list((tmp_path / "together").glob("checkpoint*"))
 
 
+@pytest.mark.slow
 def test_after_an_early_look_and_a_stop_they_go_on_to_the_same_weights(engine, asked, alone, tmp_path):
     engine(TWO).begin(tmp_path / "m", tmp_path / "early", **asked)
     assert len(list((tmp_path / "early").glob("member_*.pt"))) == 3
@@ -127,10 +128,10 @@ def test_an_error_of_a_worker_keeps_its_kind_and_words(engine, asked, tmp_path):
 
 def test_one_core_a_chain_or_a_short_training_needs_no_crew(engine, asked, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "train_apart", None)
-    engine(ONE, iterations=4).train(tmp_path / "one", **asked)
-    engine(TWO, iterations=4, ensemble="chain").train(tmp_path / "chain", **asked)
+    engine(ONE, iterations=4, members=2).train(tmp_path / "one", **asked)
+    engine(TWO, iterations=4, members=2, ensemble="chain").train(tmp_path / "chain", **asked)
     monkeypatch.setattr(training, "WORTH_STEPS", 5)
-    engine(TWO, iterations=4).train(tmp_path / "short", **asked)
+    engine(TWO, iterations=4, members=2).train(tmp_path / "short", **asked)
 
 
 def test_a_cpu_is_shared_by_cores_and_gpus_one_a_member(monkeypatch):

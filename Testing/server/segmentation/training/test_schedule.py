@@ -113,7 +113,7 @@ def train(project, tmp_path):
     """Trains one member with a learning rate at which nothing is learned; the report, and where it lies."""
 
     def run(name="m", monitor=None, **changes):
-        words = {"members": 1, "iterations": 40, "learning_rate": 1e-12, "patience": 4, **changes}
+        words = {"members": 1, "iterations": 24, "learning_rate": 1e-12, "patience": 4, **changes}
         engine = Engine(project, tmp_path / "work", get_profile("smoke", **words), monitor)
         engine.prepare(project.cases)
         engine.update_labels(project.cases[:4])
@@ -125,9 +125,9 @@ def train(project, tmp_path):
 
 def test_a_member_that_learns_nothing_more_is_cut_short_and_says_so(train):
     report, _ = train()
-    assert report.iterations[0] < 40
+    assert report.iterations[0] < 24
     assert train()[0].iterations == report.iterations  # also when it was there already
-    assert train("patient", patience=0)[0].iterations == (40,)
+    assert train("patient", patience=0)[0].iterations == (24,)
 
 
 def test_a_member_that_was_cut_short_and_killed_goes_on_to_the_same_weights(train):
@@ -146,4 +146,4 @@ def test_progress_of_members_that_were_cut_short_goes_on_with_the_next(train):
     train(monitor=monitor, members=2)
     done = [step for step, _ in monitor.seen]
     assert done == sorted(done)
-    assert 40 < done[-1] <= 80
+    assert 24 < done[-1] <= 48
