@@ -11,9 +11,11 @@ from uuid import uuid4
 
 import pytest
 
+from nnactive_server.dataset import RawDataset
 from nnactive_server.jobs.slots import Slot
 from nnactive_server.jobs.supervisor import Supervisor, Timing
 from nnactive_server.store import Job, JobState, Store
+from testkit import numpy_engine
 
 HERE = Path(__file__).parent
 WORKER = (sys.executable, str(HERE / "probe_worker.py"))
@@ -128,3 +130,9 @@ def running(store: Store, data: Path) -> Callable[..., Job]:
         return store.jobs.get(job.id)
 
     return follow
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
+    """Four small, completely labelled volumes."""
+    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)

@@ -45,11 +45,6 @@ class Stopper(Monitor):
                 self.cancel()
 
 
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
-    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)
-
-
 @pytest.fixture
 def clinic(store: Store, data: Path, source: RawDataset) -> Clinic:
     return Clinic.found(store, data, source)

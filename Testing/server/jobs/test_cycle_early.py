@@ -14,7 +14,6 @@ from nnactive_server.dataset import RawDataset
 from nnactive_server.jobs.reporting import JobMonitor
 from nnactive_server.loop import CycleFolder
 from nnactive_server.store import JobState, PatchRecord, Store
-from testkit import numpy_engine
 from testkit.clinic import Clinic
 
 
@@ -33,11 +32,6 @@ class Meanwhile(Monitor):
             self._act(early)
             if self._stop:
                 self.cancel()
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
-    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)
 
 
 @pytest.fixture

@@ -5,20 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from nnactive_server.dataset import RawDataset
 from nnactive_server.jobs.cycle import nnunet
 from nnactive_server.loop import CycleFolder, export_project, requery
 from nnactive_server.segmentation import Engine, export_model, get_profile
 from nnactive_server.store import Store
-from testkit import numpy_engine
 from testkit.clinic import Clinic
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
-    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)
 
 
 def test_two_cycles_with_a_case_that_came_later(

@@ -18,7 +18,6 @@ from nnactive_server.jobs.materialise import answers_path, materialise
 from nnactive_server.jobs.projects_on_disk import open_project
 from nnactive_server.loop import CycleFolder, export_project
 from nnactive_server.store import Kind, Reason, Store
-from testkit import numpy_engine
 from testkit.clinic import Clinic
 
 IGNORE = 3
@@ -40,11 +39,6 @@ class Killer(Monitor):
         self.left -= 1
         if self.left == 0:
             raise Killed
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
-    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)
 
 
 @pytest.fixture

@@ -14,13 +14,7 @@ from nnactive_server.core.errors import StoreError
 from nnactive_server.dataset import RawDataset
 from nnactive_server.jobs.projects_on_disk import open_project
 from nnactive_server.store import Store
-from testkit import numpy_engine
 from testkit.clinic import Clinic
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> RawDataset:
-    return numpy_engine.make_source(tmp_path_factory.mktemp("source"), cases=4)
 
 
 @pytest.fixture

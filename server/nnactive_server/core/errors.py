@@ -109,3 +109,9 @@ def causes(problem: BaseException) -> Iterator[BaseException]:
     while seen is not None:
         yield seen
         seen = seen.__cause__
+
+
+def error_named(name: str, otherwise: type[NNActiveError]) -> type[NNActiveError]:
+    """The class of this tree with a name that another process told; `otherwise` when there is none."""
+    found = globals().get(name)
+    return found if isinstance(found, type) and issubclass(found, NNActiveError) else otherwise

@@ -40,7 +40,7 @@ from nnactive_server.store import JobState, NewPatch
 
 EngineFactory = Callable[[RawDataset, Path, Profile, Monitor], SegmentationEngine]
 """`(project, workdir, profile, monitor) -> engine`."""
-_STAGES = ("train", "early", "evaluate", "predict", "query")
+_STAGES = ("train", EARLY, "evaluate", "predict", "query")
 """Whose seconds in the cycle before are expected again, in order; the early proposal only if asked for."""
 
 _logger = logging.getLogger(__name__)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import gc
 import json
-import os
 import resource
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 
 from nnactive_server.core.errors import NNActiveError, NoSpace, TooLarge
 from nnactive_server.core.memory import lacks_memory
+from nnactive_server.core.output import own_output
 from nnactive_server.jobs.endings import DISK_FULL, lacks_space
 from nnactive_server.jobs.registry import TASKS, resolve
 
@@ -25,11 +25,11 @@ def main(arguments: Sequence[str], registry: Mapping[str, str] = TASKS) -> int:
     """Run one task with the params on standard input; the exit code is 0 also for an explained error."""
     name, limit = arguments[0], int(arguments[1])
     _limit(limit)
-    output = _own_output()
+    output = own_output()
     params = json.load(sys.stdin.buffer)
     reply = _reply(lambda: resolve(registry, name)(params))
-    with os.fdopen(output, "w", encoding="utf-8") as file:
-        json.dump(reply, file, allow_nan=False)
+    with output:
+        json.dump(reply, output, allow_nan=False)
     return 0
 
 
@@ -38,13 +38,6 @@ def _limit(memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if memory_bytes:
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-
-
-def _own_output() -> int:
-    """A descriptor for the reply alone: whatever libraries print goes to standard error."""
-    output = os.dup(1)
-    os.dup2(2, 1)
-    return output
 
 
 def _reply(task: Callable[[], dict[str, Any]]) -> dict[str, Any]:

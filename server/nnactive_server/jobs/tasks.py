@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nnactive_server.core import errors
-from nnactive_server.core.errors import Busy, InvalidInput, NNActiveError, StoreError
+from nnactive_server.core.errors import Busy, InvalidInput, StoreError, error_named
 from nnactive_server.jobs.endings import last_words, signal_name
 from nnactive_server.jobs.processes import environment, kill_group, module_command
 from nnactive_server.jobs.registry import TASKS, check_name
@@ -23,11 +22,6 @@ RUNNER = module_command("nnactive_server.jobs.task_runner")
 TASKS_AT_ONCE = 2
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 """Each thread of these libraries takes address space, which the limit of memory counts."""
-_ERRORS = {
-    name: kind
-    for name, kind in vars(errors).items()
-    if isinstance(kind, type) and issubclass(kind, NNActiveError)
-}
 
 _turns = threading.BoundedSemaphore(TASKS_AT_ONCE)
 
@@ -112,7 +106,7 @@ def _result(name: str, code: int, output: bytes, said: str) -> dict[str, Any]:
     if not isinstance(reply, dict):
         raise StoreError(f"task '{name}': failed without a result; its last words: {said or 'none'}")
     if "error" in reply:
-        raise _ERRORS.get(str(reply["error"]), StoreError)(str(reply.get("message", "")))
+        raise error_named(str(reply["error"]), StoreError)(str(reply.get("message", "")))
     result = reply.get("result")
     if not isinstance(result, dict):
         raise StoreError(f"task '{name}': gave no result")

@@ -19,8 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nnactive_server.core import errors
-from nnactive_server.core.errors import Cancelled, NNActiveError, SegmentationError
+from nnactive_server.core.errors import NNActiveError, SegmentationError, error_named
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.training.task import TrainingTask
@@ -147,7 +146,5 @@ class _Crew:
 
 
 def _problem(member: int, message: dict[str, Any]) -> NNActiveError:
-    kind = getattr(errors, message["error"], SegmentationError) if message["error"] else SegmentationError
-    if kind is Cancelled or not issubclass(kind, NNActiveError):
-        kind = SegmentationError
+    kind = error_named(message["error"], SegmentationError)
     return kind(f"training member {member + 1}: {message['message']}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import queue
 import signal
 import sys
@@ -19,6 +18,7 @@ from typing import Any, TextIO
 
 from nnactive_server.core.errors import Cancelled, NNActiveError
 from nnactive_server.core.monitor import Monitor
+from nnactive_server.core.output import own_output
 from nnactive_server.segmentation.hardware import Hardware, torch_threads
 from nnactive_server.segmentation.training.ensemble import EnsembleTraining
 from nnactive_server.segmentation.training.task import TrainingTask
@@ -47,7 +47,7 @@ def main() -> int:
     logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(message)s")
     # Ctrl+C reaches the whole group; the process that is in charge lets this one stop in good order.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    told = _Told(_own_output())
+    told = _Told(own_output())
     monitor, orders = Monitor(), queue.Queue[dict[str, Any] | None]()
     threading.Thread(target=_listen, args=(orders, monitor), daemon=True).start()
     try:
@@ -57,13 +57,6 @@ def main() -> int:
     except NNActiveError as problem:
         told.say({"error": type(problem).__name__, "message": str(problem)})
     return 0
-
-
-def _own_output() -> TextIO:
-    """The output for messages alone: whatever libraries print goes to standard error."""
-    own = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return own
 
 
 def _listen(orders: queue.Queue[dict[str, Any] | None], monitor: Monitor) -> None:
