@@ -326,12 +326,14 @@ class Engine:
     @cached_property
     def _query_window(self) -> SlidingWindow:
         axes = self._recipe.mirror_axes if self._profile.pool_members is PoolMembers.FLIPS else ()
-        return SlidingWindow(self.plan, self._hardware, self._profile.query_step, axes)
+        profile = self._profile
+        return SlidingWindow(self.plan, self._hardware, profile.query_step, axes, profile.skip_flat)
 
     @cached_property
     def _test_window(self) -> SlidingWindow:
         axes = self._recipe.mirror_axes if self._profile.test_mirroring else ()
-        return SlidingWindow(self.plan, self._hardware, self._profile.test_step, axes)
+        profile = self._profile
+        return SlidingWindow(self.plan, self._hardware, profile.test_step, axes, profile.skip_flat)
 
     @cached_property
     def _embedder(self) -> Embedder:

@@ -88,6 +88,8 @@ class Profile:
         query_step, test_step: distance of sliding-window tiles in tile sizes, for the pool and for
             evaluation.
         test_mirroring: average over all flips when evaluating.
+        skip_flat: tiles in which the image varies by at most this share of its whole standard deviation, such
+            as air, are background without a look; 0 predicts every tile, as the papers do. See `flat.py`.
         patience: early stopping: after so many steps without a lower loss the rest of the learning-rate curve
             is passed in as many; 0 never, as in the papers. See `schedule.py`.
         checkpoint_seconds: a killed training loses at most this much.
@@ -119,6 +121,7 @@ class Profile:
     query_step: float = 0.75
     test_step: float = 0.5
     test_mirroring: bool = True
+    skip_flat: float = 0.0
     patience: int = 0
     checkpoint_seconds: float = 60.0
 
@@ -152,6 +155,7 @@ class Profile:
             "augmentation": self.augmentation in ("full", "light"),
             "dropout": 0 <= self.dropout < 1,
             "dropout_passes": self.dropout_passes >= 1,
+            "skip_flat": 0 <= self.skip_flat < 1,
             "patience": self.patience == 0 or self.patience >= 2,
             "query_step": 0 < self.query_step <= 1,
             "test_step": 0 < self.test_step <= 1,

@@ -20,6 +20,7 @@ from torch import nn
 
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
+from nnactive_server.segmentation.prediction.flat import FlatTiles, background_where
 from nnactive_server.segmentation.prediction.tiles import Tiles
 
 State = Mapping[str, torch.Tensor]
@@ -33,13 +34,22 @@ class SlidingWindow:
         hardware: device and number format.
         step: distance of tiles in tile sizes, in (0, 1].
         mirror_axes: spatial axes over whose flips predictions are averaged; () for none.
+        skip_flat: tiles that vary by at most this share of the image are background unseen; 0 for none.
 
     Attributes:
         flips: every combination of the mirror axes, none of them first.
     """
 
-    def __init__(self, plan: Plan, hardware: Hardware, step: float, mirror_axes: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        hardware: Hardware,
+        step: float,
+        mirror_axes: Sequence[int] = (),
+        skip_flat: float = 0.0,
+    ) -> None:
         self._hardware = hardware
+        self._skip_flat = skip_flat
         self._tiles = Tiles(plan, hardware, step)
         self._classes = plan.labels.num_classes
         self.flips: list[tuple[int, ...]] = [
@@ -66,7 +76,10 @@ class SlidingWindow:
         """
         padded, inside = self._tiles.padded(image)
         total, weight = self._empty(padded.shape[1:])
-        self._add_tiles(network, padded, flips, total, weight)
+        flat = self._flat(image)
+        self._add_tiles(network, padded, flips, total, weight, flat)
+        if flat is not None:
+            background_where(total, weight)
         total /= weight
         return total[(slice(None), *inside)]
 
@@ -84,17 +97,22 @@ class SlidingWindow:
             image: float32 (channels, z, y, x), may be memory-mapped.
             flips: as for `logits`.
         """
-        depth = self._tiles.shape[0]
+        depth, flat = self._tiles.shape[0], self._flat(image)
         starts = self._tiles.starts(self._tiles.padded_shape(image.shape[1:]))[0]
         total, weight = self._empty((depth, *self._tiles.padded_shape(image.shape[1:])[1:]))
         for start, following in zip(starts, [*starts[1:], starts[-1] + depth], strict=True):
             padded, (own, *plane) = self._tiles.padded(image[:, start : start + depth])
-            self._add_tiles(network, padded, flips, total, weight)
+            self._add_tiles(network, padded, flips, total, weight, flat)
             complete = following - start
             for z in range(own.start, min(own.stop, complete)):
+                if flat is not None:
+                    background_where(total[:, z], weight[z])
                 yield (total[:, z] / weight[z])[(slice(None), *plane)]
             _move_up(total, 1, complete)
             _move_up(weight, 0, complete)
+
+    def _flat(self, image: np.ndarray) -> FlatTiles | None:
+        return FlatTiles(self._skip_flat, image) if self._skip_flat else None
 
     def _empty(self, shape: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Room for weighted logits (C, z, y, x) and weights (z, y, x)."""
@@ -108,10 +126,13 @@ class SlidingWindow:
         flips: Sequence[tuple[int, ...]] | None,
         total: torch.Tensor,
         weight: torch.Tensor,
+        flat: FlatTiles | None,
     ) -> None:
-        """Add the weighted logits of all tiles of an image."""
+        """Add the weighted logits of all tiles of an image, but for those that are flat."""
         flips = self.flips if flips is None else flips
-        for box, tile in self._tiles.each(padded, lambda tiles, _: self._predict(network, tiles, flips)):
+        for box, tile in self._tiles.each(
+            padded, lambda tiles, _: self._predict(network, tiles, flips), flat
+        ):
             total[(slice(None), *box)] += tile * self._weights
             weight[box] += self._weights
 

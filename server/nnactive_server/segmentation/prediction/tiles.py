@@ -79,7 +79,10 @@ class Tiles:
         return found
 
     def each(
-        self, image: torch.Tensor, work: Callable[[torch.Tensor, Sequence[Box]], Iterable[T]]
+        self,
+        image: torch.Tensor,
+        work: Callable[[torch.Tensor, Sequence[Box]], Iterable[T]],
+        skip: Callable[[torch.Tensor], bool] | None = None,
     ) -> Iterator[tuple[Box, T]]:
         """Boxes of a padded image and what `work` makes of them, always in the same order.
 
@@ -89,11 +92,14 @@ class Tiles:
             image: (channels, z, y, x).
             work: gets tiles (B, channels, z, y, x) and their boxes, in inference mode; returns one result for
                 each box. B is the larger of the number of boxes and `MIN_BATCH`. Called in several threads.
+            skip: tells tiles (channels, z, y, x) that are left out.
         """
         boxes = [
             tuple(slice(first, first + n) for first, n in zip(corner, self.shape, strict=True))
             for corner in itertools.product(*self.starts(image.shape[1:]))
         ]
+        if skip is not None:
+            boxes = [box for box in boxes if not skip(image[(slice(None), *box)])]
         batches = [boxes[first : first + self._batch] for first in range(0, len(boxes), self._batch)]
 
         def run(batch: Sequence[Box]) -> list[T]:
