@@ -3,11 +3,12 @@
     python Testing/benchmarks/equal_quality.py OUT [--seeds 3] [--steps 2000] [--workers 2]
 
 One network a run, nnU-Net's optimiser (SGD, momentum 0.99, polynomial decay) and full augmentation, network
-and crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the pool. Three arms:
+and crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the pool:
 
     stock     nnU-Net's own trainer, loader and preprocessing
     host      ours: nnU-Net's transforms on the processor, compiled convolutions
     device    ours: cases kept on the device and augmented there in batches (without a GPU, on CPU tensors)
+    patience  as host, cut short after a share of the steps without a lower loss (early stopping)
 
 All are judged by the same code on the test images. Runs that are done are skipped; some 5 min a run and core.
 """
@@ -34,10 +35,19 @@ from nnactive_server.dataset import LoopPatch, RawDataset, split_cases, start_bu
 from nnactive_server.evaluation.dice import dice_per_class, mean_dice
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.training.weights import member_path
+from nnactive_server.segmentation.training.weights import member_path, steps_path
 from nnactive_server.study.truth import Clinician
 
-ARMS = ("stock", "host", "device")
+STOCK = "stock"
+ARMS = {
+    STOCK: {},
+    "host": {},
+    "device": {},
+    "patience-20th": {"patience": 1 / 20},
+    "patience-10th": {"patience": 1 / 10},
+    "patience-5th": {"patience": 1 / 5},
+}
+"""Early stopping as a share of the steps."""
 PATCHES, PATCH, TEST_SHARE = 100, (20, 20, 20), 0.25
 
 
@@ -56,9 +66,10 @@ class Setting:
             **{"first_iterations": steps, "warm_up": 0, "averaging": 0.0, "weight_decay": 3e-5},
         )
 
-    def engine(self, resident: bool = False) -> Engine:
-        hardware = replace(detect(), resident=resident)
-        engine = Engine(self.project, self.folder / "work", self.profile, hardware=hardware)
+    def engine(self, arm: str) -> Engine:
+        hardware = replace(detect(), resident=arm == "device")
+        profile = replace(self.profile, patience=round(self.steps * ARMS[arm].get("patience", 0)))
+        engine = Engine(self.project, self.folder / "work", profile, hardware=hardware)
         if not (self.folder / "ready").exists():
             engine.prepare(self.pool)  # the plan must not see the test images
             engine.prepare(self.truth.cases)
@@ -106,24 +117,26 @@ def one(setting: Setting, arm: str, seed: int) -> None:
     if (out / "result.json").exists():
         return
     out.mkdir(parents=True, exist_ok=True)
-    engine = setting.engine(resident=arm == "device")
+    engine = setting.engine(arm)
     start = time.perf_counter()
-    if arm == "stock":
+    if arm == STOCK:
         train_stock(setting, engine, out, seed)
     else:
         engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
-    seconds = time.perf_counter() - start
+    seconds, steps = time.perf_counter() - start, setting.steps
+    if arm != STOCK:
+        steps = read_json(steps_path(out, 0))["steps"]
     labels = setting.truth.labels
     rows = [
         dice_per_class(engine.predict_member(out, case, 0).argmax(0), setting.clinician.label(case), labels)
         for case in setting.test
     ]
-    write_json(out / "result.json", {"dice": mean_dice(rows), "seconds": round(seconds, 1)})
+    write_json(out / "result.json", {"dice": mean_dice(rows), "seconds": round(seconds, 1), "steps": steps})
 
 
 def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
     """All runs, some at the same time with a core each."""
-    Setting(folder, steps).engine()
+    Setting(folder, steps).engine(STOCK)
     todo = [(arm, seed) for seed in range(1, seeds + 1) for arm in ARMS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if workers > 1 else dict(os.environ)
     running: list[subprocess.Popen] = []
@@ -134,20 +147,31 @@ def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
         if workers > 1:
             command = ["taskset", "-c", str(number % workers), *command]
         running.append(subprocess.Popen(command, env=environment))
-    if any(process.wait() for process in running):
+    codes = [process.wait() for process in running]
+    if any(codes):
         sys.exit("a run failed; its words are above. The same command goes on with the others.")
 
 
 def report(folder: Path, seeds: int, steps: int) -> None:
     print(machine_line())
     print(f"{steps} steps, {PATCHES} patches of 20x20x20, {seeds} seeds; mean Dice of the test images:\n")
-    print(head("arm", *(f"seed {seed}" for seed in range(1, seeds + 1)), "mean", "spread", "seconds a run"))
+    print(
+        head(
+            "arm",
+            *(f"seed {seed}" for seed in range(1, seeds + 1)),
+            "mean",
+            "spread",
+            "steps",
+            "seconds a run",
+        )
+    )
     for arm in ARMS:
         results = [read_json(folder / arm / f"seed-{s}" / "result.json") for s in range(1, seeds + 1)]
         dice = [result["dice"] for result in results]
         spread = statistics.stdev(dice) if seeds > 1 else float("nan")
         seconds = statistics.mean(result["seconds"] for result in results)
-        cells = [f"{value:.3f}" for value in (*dice, statistics.mean(dice), spread)]
+        done = statistics.mean(result["steps"] for result in results)
+        cells = [*(f"{value:.3f}" for value in (*dice, statistics.mean(dice), spread)), f"{done:.0f}"]
         print(line(arm, *cells, f"{seconds:.0f}"))
 
 
