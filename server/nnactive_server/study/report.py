@@ -74,14 +74,17 @@ def _summary(run: Run, others: Sequence[Run]) -> list[str]:
         last = run.cycles[-1]
         return [
             html.paragraph(
-                f"{html.whole(last.patches)} boxes are annotated after {_counted(len(run.cycles), 'cycle')}. "
+                f"{html.whole(last.patches)} boxes are annotated after "
+                f"{html.counted(len(run.cycles), 'cycle')}. "
                 "There are no held-out scans with a reference, so the model's quality is not measured.",
                 "lead",
             )
         ]
     first, last = scored[0], scored[-1]
     share = f" ({html.percent(last.foreground)} of the structures)" if math.isfinite(last.foreground) else ""
-    held_out = "the held-out scans" if run.test_cases is None else _counted(run.test_cases, "held-out scan")
+    held_out = (
+        "the held-out scans" if run.test_cases is None else html.counted(run.test_cases, "held-out scan")
+    )
     lead = (
         f"After annotating {html.whole(last.patches)} boxes{share} the model reaches a Mean Dice of "
         f"{html.decimal(last.dice)} on {held_out}."
@@ -319,7 +322,3 @@ def _plain(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return "–" if value is None else str(value)
-
-
-def _counted(number: int, thing: str) -> str:
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"

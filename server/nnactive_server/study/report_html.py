@@ -111,6 +111,11 @@ def decimal(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if math.isfinite(value) else "–"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """A number of things, such as "1 scan" or "2 scans"."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def whole(value: float) -> str:
     """A whole number with thin spaces between thousands, a dash where there is none."""
     return f"{value:,.0f}".replace(",", "\u202f") if math.isfinite(value) else "–"

@@ -196,3 +196,15 @@ def test_the_commands_explain_what_is_wrong(tmp_path: Path) -> None:
         assert said.exit_code == 1
         assert "study run" in said.stderr
         assert f"Example: nnactive study {command}" in invoke("study", command, "--help").stdout
+
+
+@pytest.mark.parametrize(("others", "told"), [((1, 2), False), ((1,), True)])
+def test_a_report_says_when_strategies_have_different_seeds(
+    tmp_path: Path, others: tuple[int, ...], told: bool
+) -> None:
+    for strategy, seeds in (("random", (1, 2)), ("bald", others)):
+        for seed in seeds:
+            add_run(tmp_path, strategy, seed, [0.5, 0.6 + 0.01 * seed])
+    analyze(tmp_path)
+    report = (tmp_path / "analysis/report.html").read_text(encoding="utf-8")
+    assert ("Not all strategies have the same seeds" in report) is told

@@ -14,6 +14,7 @@ from nnactive_server.study.analysis.figures import Picture
 from nnactive_server.study.analysis.findings import Analysis
 from nnactive_server.study.analysis.results import Setting
 from nnactive_server.study.analysis.table import Table
+from nnactive_server.study.analysis.tables import ranks_table
 
 _SEEDS_FOR_TESTS = 4
 
@@ -33,7 +34,7 @@ def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, 
         _section("Learning curves", shown.of("curves_")),
         _section("AUBC and Final Dice", _tables(tables, "scores", "means")),
         _section("Who beats whom", shown.of("ppm")),
-        _section("Ranks", shown.of("ranks"), _tables(tables, "ranks", "kendall")),
+        _section("Ranks", shown.of("ranks"), _ranks(analysis), _tables(tables, "kendall")),
         _section(
             "Annotation efficiency", shown.of("fg_efficiency_"), _tables(tables, "fg_efficiency", "targets")
         ),
@@ -73,11 +74,17 @@ def _tables(tables: Mapping[str, Table], *names: str) -> list[str]:
     return [html.heading(3, tables[n].title) + tables[n].html() for n in names if tables[n].rows]
 
 
+def _ranks(analysis: Analysis) -> list[str]:
+    """The rankings that are drawn; the CSV has all."""
+    table = ranks_table(shown_rankings(analysis.rankings))
+    return [html.heading(3, table.title) + table.html()] if table.rows else []
+
+
 def _lead(analysis: Analysis) -> list[str]:
     results = analysis.results
     words = (
-        f"{len(results.units)} finished experiments: {_counted(len(results.settings), 'setting')}, "
-        f"{_counted(len(results.strategies()), 'strategy', 'strategies')}."
+        f"{len(results.units)} finished experiments: {html.counted(len(results.settings), 'setting')}, "
+        f"{html.counted(len(results.strategies()), 'strategy', 'strategies')}."
     )
     best = [html.paragraph(sentence) for setting in results.settings for sentence in _best(analysis, setting)]
     return [html.paragraph(words, "lead"), *best, *_cautions(analysis), *_left_out(analysis)]
@@ -104,8 +111,13 @@ def _cautions(analysis: Analysis) -> list[str]:
     found = []
     if fewest < _SEEDS_FOR_TESTS:
         found.append(
-            f"Some strategies have {_counted(fewest, 'seed')} only (the papers use {_SEEDS_FOR_TESTS}): "
+            f"Some strategies have {html.counted(fewest, 'seed')} only (the papers use {_SEEDS_FOR_TESTS}): "
             "paired tests find large differences alone, and no win does not mean no difference."
+        )
+    if len({(entry.setting, entry.seeds) for entry in analysis.scores}) > len(results.settings):
+        found.append(
+            "Not all strategies have the same seeds, which begin with better or worse patches: means compare "
+            "fairly once they do."
         )
     if len({setting.dataset for setting in results.settings}) == 1:
         found.append("All results are of one data set; another one may rank the strategies differently.")
@@ -118,7 +130,9 @@ def _cautions(analysis: Analysis) -> list[str]:
 
 def _left_out(analysis: Analysis) -> list[str]:
     count = len(analysis.results.left_out)
-    return [html.paragraph(f"{_counted(count, 'experiment')} left out, see below.", "note")] if count else []
+    return (
+        [html.paragraph(f"{html.counted(count, 'experiment')} left out, see below.", "note")] if count else []
+    )
 
 
 def _pays(analysis: Analysis) -> list[str]:
@@ -163,7 +177,3 @@ def _plain(value: Any) -> str:
 def _dice(values: Any) -> str:
     spread = f" ± {100 * values.std(ddof=1):.2f}" if values.size > 1 else ""
     return f"{100 * values.mean():.2f}{spread}"
-
-
-def _counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"

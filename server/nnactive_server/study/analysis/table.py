@@ -14,6 +14,8 @@ from nnactive_server.core.files import atomic_path
 from nnactive_server.study import report_html as html
 
 PLACE = ("data set", "regime", "profile")
+LOW, HIGH = "low", "high"
+"""Last words of the headings of an interval's ends."""
 Show = Callable[[Any], str]
 
 
@@ -44,11 +46,16 @@ class Table:
         return stream.getvalue()
 
     def html(self) -> str:
-        """The table for the report, without columns of `PLACE` that say the same in every row."""
+        """The table for the report.
+
+        Columns of `PLACE` that say the same in every row are left out, and the two ends of an interval share
+        one, so that wide tables fit a page.
+        """
         kept = [i for i, (head, _) in enumerate(self.columns) if head not in PLACE or self._varies(i)]
         shown = [[self.columns[i][1](row[i]) for i in kept] for row in self.rows]
+        heads, shown = _with_intervals([self.columns[i][0] for i in kept], shown)
         note = html.paragraph(self.note, "note") if self.note and shown else ""
-        return html.table([self.columns[i][0] for i in kept], shown) + note
+        return html.table(heads, shown) + note
 
     def _varies(self, column: int) -> bool:
         return len({row[column] for row in self.rows}) > 1
@@ -67,6 +74,19 @@ def write_csv(folder: Path, tables: Sequence[Table]) -> list[Path]:
             with atomic_path(paths[-1]) as temporary:
                 temporary.write_text(table.csv(), encoding="utf-8")
     return paths
+
+
+def _with_intervals(heads: list[str], rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+    """Columns "X low" and "X high" as one, "X interval"."""
+    for i in reversed(range(len(heads) - 1)):
+        if heads[i].endswith(LOW) and heads[i + 1] == heads[i].removesuffix(LOW) + HIGH:
+            heads = [*heads[:i], heads[i].removesuffix(LOW) + "interval", *heads[i + 2 :]]
+            rows = [[*row[:i], _interval(*row[i : i + 2]), *row[i + 2 :]] for row in rows]
+    return heads, rows
+
+
+def _interval(low: str, high: str) -> str:
+    return low if low == high == text(None) else f"{low} to {high}"
 
 
 def text(value: Any) -> str:

@@ -121,7 +121,7 @@ def efficiency_table(scores: Sequence[Score]) -> Table:
     rows = tuple((*_where(s.setting, s.strategy), *_rates(s.ours, s.reference)) for s in scores)
     note = (
         "FG-Eff: rate at which Mean Dice approaches that of all labels per annotated share of the "
-        "foreground; only rates of one setting compare. low and high: 95 % bootstrap interval over seeds. "
+        "foreground; only rates of one setting compare. Interval: 95 %, bootstrap over seeds. "
         "Reference: the convention of the published tables, which start at one seed and print the variance "
         "of the fit behind ±. A remark means that the data do not determine the rate; the number must not "
         "be compared."
@@ -164,8 +164,8 @@ def penalty_table(matrix: PenaltyMatrix) -> Table:
         rows.append(("mean loss", *map(float, matrix.mean_loss)))
     name, extra = ("ppm_holm", ", Holm's correction") if matrix.holm else ("ppm", "")
     note = (
-        f"Percent of {matrix.settings} settings and their budgets in which the row beats the column (paired "
-        f"t-test over seeds, p < 0.05{extra}). Low numbers in a column are good."
+        f"Percent of the budgets of {html.counted(matrix.settings, 'setting')} at which the row beats the "
+        f"column (paired t-test over seeds, p < 0.05{extra}). Low numbers in a column are good."
     )
     columns = (("strategy", text), *((method, fixed(0)) for method in matrix.methods))
     return Table(name, f"Who beats whom{extra}", columns, tuple(rows), note)
@@ -262,7 +262,7 @@ def savings_table(found: Sequence[Saving]) -> Table:
     note = (
         f"Saved against {baseline}, read where both curves reach the same Dice; negative: it needs more. "
         "patches: if every patch takes the same time. foreground: if marking structures takes the time. "
-        "low and high: 95 % interval over paired seeds."
+        "Interval: 95 %, over paired seeds."
     )
     return Table("savings", f"Annotation saved against {baseline}", (*_WHERE, *heads), rows, note)
 
