@@ -11,6 +11,7 @@ from NNActiveLogic.client.answers import Answer, AnswerRecord
 from NNActiveLogic.client.arrays import ArrayInfo, VoxelArray
 from NNActiveLogic.client.download import Progress, fetch_array, fetch_file
 from NNActiveLogic.client.parsing import parse, parse_list
+from NNActiveLogic.client.statistics import Statistics
 from NNActiveLogic.client.transport import Call, Limits, Transport
 from NNActiveLogic.client.upload import has_blob, upload_file
 from NNActiveLogic.client.values import (
@@ -26,7 +27,6 @@ from NNActiveLogic.client.values import (
     Patch,
     Person,
     Project,
-    Statistics,
     Suggestion,
 )
 

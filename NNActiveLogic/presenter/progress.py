@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from NNActiveLogic.client.values import Case, CycleStatistics, Outlook, Statistics
+from NNActiveLogic.client.statistics import CycleStatistics, Outlook, Statistics
+from NNActiveLogic.client.values import Case
 from NNActiveLogic.presenter import words
 
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from NNActiveLogic.client.api import Client
-from NNActiveLogic.client.values import Case, Event, Job, Patch, Statistics
+from NNActiveLogic.client.statistics import Statistics
+from NNActiveLogic.client.values import Case, Event, Job, Patch
 from NNActiveLogic.presenter.desk import Desk
 
 PARTS = ("cases", "patches", "jobs", "statistics")

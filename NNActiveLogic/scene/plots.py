@@ -10,7 +10,8 @@ from typing import Any
 import slicer
 import vtk
 
-from NNActiveLogic.client.values import CycleStatistics, Label, Statistics
+from NNActiveLogic.client.statistics import CycleStatistics, Statistics
+from NNActiveLogic.client.values import Label
 from NNActiveLogic.scene import nodes
 from NNActiveLogic.scene.colours import Colour, class_colour
 

@@ -13,7 +13,8 @@ from NNActiveLogic.client.addresses import part, read_address
 from NNActiveLogic.client.answers import Answer, Kind, Reason
 from NNActiveLogic.client.errors import BadAddress, ProtocolError
 from NNActiveLogic.client.parsing import parse, parse_list
-from NNActiveLogic.client.values import Box, Event, Job, Outlook, Patch, Range, Role, Statistics
+from NNActiveLogic.client.statistics import Outlook, Range, Statistics
+from NNActiveLogic.client.values import Box, Event, Job, Patch, Role
 
 PATCH = {
     "id": "p", "project": "q", "case": "c", "cycle": 1, "rank": 1,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 import NNActiveLogic.presenter
 from NNActiveLogic.client.outbox import Entry
-from NNActiveLogic.client.values import Box, Case, Label, Lease, Patch, Project, Statistics
+from NNActiveLogic.client.statistics import Statistics
+from NNActiveLogic.client.values import Box, Case, Label, Lease, Patch, Project
 from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.activity import ActiveTime
 from NNActiveLogic.presenter.budget import box_around, start_budget

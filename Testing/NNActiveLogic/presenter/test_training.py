@@ -2,7 +2,8 @@
 
 import pytest
 
-from NNActiveLogic.client.values import CycleStatistics, Job, Outlook, Progress, Range, Statistics
+from NNActiveLogic.client.statistics import CycleStatistics, Outlook, Range, Statistics
+from NNActiveLogic.client.values import Job, Progress
 from NNActiveLogic.presenter import words
 from NNActiveLogic.presenter.progress import advice, outlook, progress
 from NNActiveLogic.presenter.training import _sentence, stage_words

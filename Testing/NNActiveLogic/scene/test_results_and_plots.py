@@ -9,7 +9,7 @@ import slicer.util
 
 from harness import mrml_scene
 from harness.mrml_patches import LABELS, a_case, an_array
-from NNActiveLogic.client.values import CycleStatistics, Statistics
+from NNActiveLogic.client.statistics import CycleStatistics, Statistics
 from NNActiveLogic.scene import nodes, plots, results, volumes
 from NNActiveLogic.scene import views as scene_views
 from NNActiveLogic.scene.plots import Against

@@ -29,7 +29,7 @@ def image(panel):
 @pytest.fixture
 def chart(panel):
     from harness.mrml_patches import LABELS
-    from NNActiveLogic.client.values import CycleStatistics, Statistics
+    from NNActiveLogic.client.statistics import CycleStatistics, Statistics
     from NNActiveLogic.scene import plots
 
     def make(count):
