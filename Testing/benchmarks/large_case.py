@@ -1,12 +1,15 @@
-"""Measures what predicting one large case of the pool takes: memory, temporary disk and time.
+"""Measures what one large case of the pool takes, from the image to boxes: memory, temporary disk and time.
 
     python Testing/benchmarks/large_case.py --shape 96 128 128 --classes 4 --members 2 --memory 0.05
     python Testing/benchmarks/large_case.py --shape 500 512 512 --classes 16 --members 5 --slabs-only
+    python Testing/benchmarks/large_case.py ... --made-up     in minutes instead of an hour
 
 A random volume on disk and networks of the profile's size with random weights: figures do not depend on what
 a network has learned. Each way runs in a process of its own, from the preprocessed image to the stored maps
-(`Outputs.make_maps`): in slabs, and whole as small cases are. "Anonymous" is memory of the process itself,
-sampled every 10 ms; the peak resident memory (VmHWM) also counts mapped pages of libraries and files.
+(`Outputs.make_maps`): in slabs, and whole as small cases are. So do preprocessing, and queries of the stored
+maps. `--made-up` leaves the network out: planes of logits come from a generator, all else is as ever.
+"Anonymous" is memory of the process itself, sampled every 10 ms; the peak resident memory (VmHWM) also counts
+mapped pages of libraries and files.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +36,12 @@ from nnactive_server.core.mapfiles import MAPS, map_path
 from nnactive_server.core.voxels import open_voxels
 from nnactive_server.dataset import RawDataset, write_volume
 from nnactive_server.loop.outputs import OutputFolder, Outputs
+from nnactive_server.loop.pool import Offers
+from nnactive_server.query import Request, get_strategy
 
 CASE = "large"
 WHOLE = 1 << 60
+STRATEGIES = ("predictive-entropy", "clasp-pe")
 
 
 def labels(classes: int) -> LabelSet:
@@ -42,8 +49,8 @@ def labels(classes: int) -> LabelSet:
     return LabelSet(tuple(f"class_{value}" for value in range(1, classes)))
 
 
-def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
-    """Write the volumes, preprocess the large one and save networks of random weights."""
+def prepare(root: Path, options: argparse.Namespace) -> Iterator[str | dict[str, float]]:
+    """Write the volumes, preprocess them and save networks of random weights; in words, and what it took."""
     import torch
 
     from nnactive_server.segmentation.training.members import TRAINING
@@ -62,7 +69,10 @@ def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
         write_volume(root / "imagesTr" / f"{case}_0000.nii", values, geometry)
     project = RawDataset.open(root)
     made = engine(project, root, options, WHOLE)
-    made.prepare(project.cases)
+    with Sampler(root / "work") as sampler:
+        start = time.perf_counter()
+        made.prepare(project.cases)
+        seconds = time.perf_counter() - start
     (root / "members").mkdir()
     for member in range(options.members):
         torch.manual_seed(member)
@@ -73,6 +83,7 @@ def prepare(root: Path, options: argparse.Namespace) -> Iterator[str]:
     grid = made._store.properties(CASE)["shape_on_plan_grid"]
     tile = made.plan.configuration.patch_size
     yield f"{' x '.join(map(str, grid))} voxels on the plan's grid, tiles of {' x '.join(map(str, tile))}"
+    yield cost(sampler, seconds, root / "work")
 
 
 def engine(project: RawDataset, root: Path, options: argparse.Namespace, memory: int) -> Any:
@@ -99,20 +110,48 @@ def predict(root: Path, options: argparse.Namespace, memory: int, name: str) -> 
     ours = engine(project, root, options, memory)
     ours._weights(root / "members")
     _ = ours._network
+    if options.made_up:
+        ours._query_window.planes = partial(made_up, options.classes)
     outputs = Outputs(root / "members", [OutputFolder(root / name)], labels(options.classes))
     with Sampler(root / "work") as sampler:
         start = time.perf_counter()
         outputs.make_maps(ours, CASE)
         seconds = time.perf_counter() - start
     cuda = ours.hardware.device.type == "cuda"
-    yield {
+    yield cost(sampler, seconds, root / name) | {"device": torch.cuda.max_memory_reserved() if cuda else 0}
+
+
+def made_up(classes: int, _network: object, image: np.ndarray, _flips: object) -> Iterator[Any]:
+    """Planes (C, y, x) of logits that say something else in every block of 16 x 16 voxels and every plane."""
+    import torch
+
+    for plane in image[0]:
+        blocks = torch.randn(classes, *(n // 16 + 1 for n in plane.shape)) * 3
+        fine = blocks.repeat_interleave(16, 1).repeat_interleave(16, 2)
+        yield fine[:, : plane.shape[0], : plane.shape[1]] + torch.from_numpy(np.array(plane))
+
+
+def query(root: Path, options: argparse.Namespace, name: str, strategy: str) -> Iterator[dict[str, float]]:
+    """What a strategy takes for the large case's candidates."""
+    outputs = Outputs(root / "members", [OutputFolder(root / name)], labels(options.classes))
+    request = Request(20, (64, 64, 64), 0, 5, 1)
+    with Sampler(root / "work") as sampler:
+        start = time.perf_counter()
+        Offers(RawDataset.open(root), outputs, get_strategy(strategy), request).offer(CASE, ())
+        seconds = time.perf_counter() - start
+    yield cost(sampler, seconds, root / "nothing")
+
+
+def cost(sampler: Sampler, seconds: float, made: Path) -> dict[str, float]:
+    """The figures of a row; `made` is the folder of what is left on the disk."""
+    return {
         "seconds": seconds,
         "before": sampler.before,
         "anonymous": sampler.anonymous,
         "resident": peak_bytes(),
         "temporary": sampler.temporary,
-        "device": torch.cuda.max_memory_reserved() if cuda else 0,
-        "maps": sum(path.stat().st_size for path in (root / name).rglob("*") if path.is_file()),
+        "device": 0,
+        "made": sum(path.stat().st_size for path in made.rglob("*") if path.is_file()),
     }
 
 
@@ -185,10 +224,10 @@ def differences(root: Path, first: str, second: str) -> str:
     return ", ".join(found)
 
 
-def row(way: str, cost: dict[str, float]) -> str:
+def row(way: str, found: dict[str, float]) -> str:
     """A line of the table."""
-    figures = (cost[key] / 1e9 for key in ("anonymous", "resident", "device", "temporary", "maps"))
-    return line(way, *(f"{figure:.2f}" for figure in figures), f"{cost['seconds']:.0f}")
+    figures = (found[key] / 1e9 for key in ("anonymous", "resident", "device", "temporary", "made"))
+    return line(way, *(f"{figure:.2f}" for figure in figures), f"{found['seconds']:.0f}")
 
 
 def main() -> None:
@@ -203,6 +242,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch while weights are loaded")
     parser.add_argument("--zoom", type=float, default=1.0, help="size of the plan's voxels in the case's")
     parser.add_argument("--memory", type=float, help="gigabytes for slabs; else the product's limit")
+    parser.add_argument("--made-up", action="store_true", help="logits from a generator, not the network")
     parser.add_argument("--slabs-only", action="store_true", help="not the whole arrays, which need far more")
     parser.add_argument("--folder", type=Path, help="on a disk with room; by default the temporary one")
     options = parser.parse_args()
@@ -212,15 +252,19 @@ def main() -> None:
     ways = {"slabs": memory} if options.slabs_only else {"slabs": memory, "whole": WHOLE}
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="large-case-") as folder:
         root = Path(folder)
-        (words,), _ = apart(prepare, root, options)
+        (words, prepared), _ = apart(prepare, root, options)
         print(machine_line())
         print(f"{' x '.join(map(str, options.shape))}, {options.classes} classes, {options.members} members;")
         print(f"{words}; {memory / 1e9:.2f} GB for slabs\n")
-        print(head("way", "anonymous GB", "VmHWM GB", "device GB", "temporary GB", "maps GB", "seconds"))
+        print(head("way", "anonymous GB", "VmHWM GB", "device GB", "temporary GB", "left GB", "seconds"))
+        print(row("preprocessing", prepared), flush=True)
         for way, limit in ways.items():
-            (cost,), _ = apart(predict, root, options, limit, way)
-            print(row(way, cost), flush=True)
-            before = cost["before"]
+            (found,), _ = apart(predict, root, options, limit, way)
+            print(row(way, found), flush=True)
+            before = found["before"]
+        for strategy in STRATEGIES:
+            (found,), _ = apart(query, root, options, "slabs", strategy)
+            print(row(f"query, {strategy}", found), flush=True)
         print(f"\nBefore the prediction begins, {before / 1e9:.2f} GB are anonymous.")
         if len(ways) == 2:
             print(f"The maps differ: {differences(root, *ways)}.")

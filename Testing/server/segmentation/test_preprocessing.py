@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.patch import Patch
-from nnactive_server.dataset import write_patches
+from nnactive_server.dataset import Volume, write_patches
 from nnactive_server.segmentation import Engine, get_profile
-from nnactive_server.segmentation.preprocessing import ANNOTATED, CaseStore
+from nnactive_server.segmentation.preprocessing import ANNOTATED, CaseStore, preprocess_image
 
 
 def prepared(project, folder) -> tuple[Engine, CaseStore]:
@@ -36,6 +37,49 @@ def test_normalisation_does_not_depend_on_annotation(make_project, tmp_path):
     _, bare_store = prepared(without, tmp_path / "b")
     for case in with_labels.cases:
         np.testing.assert_array_equal(annotated_store.image(case), bare_store.image(case))
+
+
+@pytest.mark.parametrize(
+    ("settings", "masked"),
+    [
+        ({}, False),
+        ({"channel": "CT"}, False),
+        ({"border": 4}, True),
+        (
+            {"shape": (24, 14, 26), "spacing": (1.0, 2.5, 1.0), "border": 2, "last_spacing": (1.3, 2.5, 0.8)},
+            True,
+        ),
+    ],
+    ids=["MR", "CT", "with air", "turned, cropped, other voxels"],
+)
+def test_images_are_what_nnunet_makes_of_them(make_project, tmp_path, settings, masked):
+    project = make_project(cases=3, annotated=0, **settings)
+    engine, _ = prepared(project, tmp_path)
+    plan = engine.plan
+    assert plan.configuration.use_mask_for_norm == [masked]
+    images = [project.read_image(case) for case in project.cases]
+    holes = images[0].array.copy()
+    holes[:, 7:11, 6:8, 9:12] = 0  # inside the body; nnU-Net counts it as a part of it
+    for image in (*images, Volume(holes, images[0].geometry)):
+        theirs, _, properties = DefaultPreprocessor(verbose=False).run_case_npy(
+            image.array,
+            None,
+            {"spacing": list(image.geometry.spacing)},
+            plan.manager,
+            plan.configuration,
+            plan.dataset_json,
+        )
+        ours, own = preprocess_image(image, plan)
+        np.testing.assert_array_equal(ours, theirs)
+        assert own.pop("shape_on_plan_grid") == list(theirs.shape[1:])
+        assert own == {key: as_lists(properties[key]) for key in own}
+    nothing = preprocess_image(Volume(np.zeros_like(holes), images[0].geometry), plan)[0]
+    assert np.unique(nothing).size == 1
+    assert np.isfinite(nothing).all()
+
+
+def as_lists(value):
+    return [as_lists(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 @pytest.mark.parametrize("number", [0, 3])
