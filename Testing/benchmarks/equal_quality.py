@@ -43,7 +43,6 @@ ARMS = {
     STOCK: {},
     "host": {},
     "device": {},
-    "patience-20th": {"patience": 1 / 20},
     "patience-10th": {"patience": 1 / 10},
     "patience-5th": {"patience": 1 / 5},
 }

@@ -208,3 +208,16 @@ def test_a_report_says_when_strategies_have_different_seeds(
     analyze(tmp_path)
     report = (tmp_path / "analysis/report.html").read_text(encoding="utf-8")
     assert ("Not all strategies have the same seeds" in report) is told
+
+
+@pytest.mark.parametrize(("lead", "told"), [(0.0, True), (0.2, False)])
+def test_a_report_says_when_no_strategy_was_shown_to_be_better(
+    tmp_path: Path, lead: float, told: bool
+) -> None:
+    for number, strategy in enumerate(("random", "bald")):
+        for seed in range(4):
+            noise = 0.01 * ((3 * seed + 2 * number) % 4)
+            add_run(tmp_path, strategy, seed, [0.5, 0.6 + noise + lead * number])
+    analyze(tmp_path)
+    report = (tmp_path / "analysis/report.html").read_text(encoding="utf-8")
+    assert ("No strategy beats another" in report) is told

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from nnactive_server.study.analysis.table import Table, dice, fixed, text
+from nnactive_server.study.analysis.table import Table, dice, fixed, share, text
 
 COLUMNS = (
     *(("data set", text), ("strategy", text)),
@@ -26,6 +26,12 @@ def test_the_ends_of_an_interval_share_a_column_in_the_report():
     html = table(("D", "bald", 0.1, 0.05, 0.2, 1.0, math.inf)).html()
     assert cells(html, "th") == ["strategy", "gain", "gain interval", "interval"]
     assert cells(html, "td") == ["bald", "10.00", "5.00 to 20.00", "1.0 to no limit"]
+
+
+def test_the_unit_of_an_interval_is_written_once():
+    columns = (("saved", share), ("saved low", share), ("saved high", share))
+    html = Table("t", "T", columns, ((0.1, -0.05, 0.2),)).html()
+    assert cells(html, "td") == ["+10 %", "-5 to +20 %"]
 
 
 def test_an_interval_that_is_not_known_is_a_dash():

@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from nnactive_server.core.economy import stop_sentence
 from nnactive_server.study import report_html as html
 from nnactive_server.study.analysis.compare import shown_rankings
@@ -17,6 +19,9 @@ from nnactive_server.study.analysis.table import Table
 from nnactive_server.study.analysis.tables import ranks_table
 
 _SEEDS_FOR_TESTS = 4
+_SCORES, _TRIAGE = "AUBC and Final Dice", "Which cases will fail"
+_TITLES = (_SCORES, _TRIAGE)
+"""Sections that are called as their first table is."""
 
 
 def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, bytes]) -> str:
@@ -32,7 +37,7 @@ def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, 
     sections: tuple[list[str], ...] = (
         _lead(analysis),
         _section("Learning curves", shown.of("curves_")),
-        _section("AUBC and Final Dice", _tables(tables, "scores", "means")),
+        _section(_SCORES, _tables(tables, "scores", "means")),
         _section("Who beats whom", shown.of("ppm")),
         _section("Ranks", shown.of("ranks"), _ranks(analysis), _tables(tables, "kendall")),
         _section(
@@ -40,7 +45,7 @@ def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, 
         ),
         _section("Each structure", shown.of("classes_"), _tables(tables, "classes")),
         _section("Does it pay?", _pays(analysis), _tables(tables, "savings", "next_cycle")),
-        _section("Which cases will fail", _tables(tables, "triage")),
+        _section(_TRIAGE, _tables(tables, "triage")),
         _section("What was asked for", shown.of("query_")),
         _section("Computing time", _tables(tables, "times")),
         _missing(analysis),
@@ -71,7 +76,9 @@ def _section(title: str, *pieces: Iterable[str]) -> list[str]:
 
 
 def _tables(tables: Mapping[str, Table], *names: str) -> list[str]:
-    return [html.heading(3, tables[n].title) + tables[n].html() for n in names if tables[n].rows]
+    """Tables with their titles; one that says all its section says needs none."""
+    shown = [tables[name] for name in names if tables[name].rows]
+    return [("" if t.title in _TITLES else html.heading(3, t.title)) + t.html() for t in shown]
 
 
 def _ranks(analysis: Analysis) -> list[str]:
@@ -87,7 +94,26 @@ def _lead(analysis: Analysis) -> list[str]:
         f"{html.counted(len(results.strategies()), 'strategy', 'strategies')}."
     )
     best = [html.paragraph(sentence) for setting in results.settings for sentence in _best(analysis, setting)]
-    return [html.paragraph(words, "lead"), *best, *_cautions(analysis), *_left_out(analysis)]
+    return [
+        html.paragraph(words, "lead"),
+        *best,
+        *_ties(analysis),
+        *_cautions(analysis),
+        *_left_out(analysis),
+    ]
+
+
+def _ties(analysis: Analysis) -> list[str]:
+    """Said plainly when nothing was shown to differ: a list of means suggests a winner."""
+    _, corrected = analysis.penalties
+    if len(corrected.methods) < 2 or np.nansum(corrected.wins) > 0:
+        return []
+    return [
+        html.paragraph(
+            "No strategy beats another at any budget once all comparisons are counted (paired t-tests over "
+            "seeds, Holm's correction): the order above may be chance."
+        )
+    ]
 
 
 def _best(analysis: Analysis, setting: Setting) -> list[str]:

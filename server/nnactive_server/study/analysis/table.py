@@ -14,6 +14,7 @@ from nnactive_server.core.files import atomic_path
 from nnactive_server.study import report_html as html
 
 PLACE = ("data set", "regime", "profile")
+PERCENT = " %"
 LOW, HIGH = "low", "high"
 """Last words of the headings of an interval's ends."""
 Show = Callable[[Any], str]
@@ -86,7 +87,10 @@ def _with_intervals(heads: list[str], rows: list[list[str]]) -> tuple[list[str],
 
 
 def _interval(low: str, high: str) -> str:
-    return low if low == high == text(None) else f"{low} to {high}"
+    """Both ends, the unit once."""
+    if low == high == text(None):
+        return low
+    return f"{low.removesuffix(PERCENT) if high.endswith(PERCENT) else low} to {high}"
 
 
 def text(value: Any) -> str:
@@ -119,7 +123,7 @@ def count(value: float | None) -> str:
 
 def share(value: float | None) -> str:
     """A share as percent, signed."""
-    return "–" if value is None or not math.isfinite(value) else f"{100 * value:+.0f} %"
+    return "–" if value is None or not math.isfinite(value) else f"{100 * value:+.0f}{PERCENT}"
 
 
 def probability(value: float | None) -> str:
