@@ -11,6 +11,7 @@ import numpy as np
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.monitor import Monitor
 from nnactive_server.dataset import RawDataset, Volume
+from nnactive_server.segmentation.content import content, values_in
 from nnactive_server.segmentation.plan import SAMPLES_PER_CASE, Plan, fingerprint_case, make_plan
 from nnactive_server.segmentation.profiles import Profile
 
@@ -95,6 +96,6 @@ class Intake:
         samples = []
         for case in sorted(cases)[:10]:
             array = self._image(case).array
-            inside = array[:, (array != 0).any(axis=0)]
+            inside = values_in(array, content(array)[0])
             samples.append(inside[:, :: max(1, inside.shape[1] // SAMPLES_PER_CASE)])
         return np.concatenate(samples, axis=1)

@@ -17,7 +17,6 @@ import numpy as np
 from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
 from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
-from nnunetv2.preprocessing.cropping.cropping import crop_to_nonzero
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
@@ -28,6 +27,7 @@ from nnactive_server.core.files import read_json, write_json
 from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.rng import generator
 from nnactive_server.dataset import Volume
+from nnactive_server.segmentation.content import content, values_in
 from nnactive_server.segmentation.profiles import Profile
 
 CONFIGURATION = "3d_fullres"
@@ -118,14 +118,15 @@ def fingerprint_case(case: str, image: Volume, label: np.ndarray | None, labels:
         label: (z, y, x) or None when nothing is annotated.
         labels: the project's labels.
     """
-    cropped, _, _ = crop_to_nonzero(image.array)
-    kept = np.prod(cropped.shape[1:]) / np.prod(image.array.shape[1:])
+    _, box = content(image.array)
+    cropped = tuple(high - low for low, high in box)
+    kept = np.prod(cropped) / np.prod(image.array.shape[1:])
     inside = np.zeros(image.array.shape[1:], bool) if label is None else np.isin(label, labels.foreground)
-    voxels = image.array[:, inside]
+    voxels = values_in(image.array, inside)
     if voxels.shape[1] > SAMPLES_PER_CASE:
         chosen = generator("fingerprint", case).choice(voxels.shape[1], SAMPLES_PER_CASE, replace=False)
         voxels = voxels[:, chosen]
-    return CaseFingerprint(image.geometry.spacing, cropped.shape[1:], float(kept), voxels)
+    return CaseFingerprint(image.geometry.spacing, cropped, float(kept), voxels)
 
 
 def make_plan(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice, get_bbox_from_mask
+from acvl_utils.cropping_and_padding.bounding_boxes import bounding_box_to_slice
 from nnunetv2.preprocessing.preprocessors.default_preprocessor import DefaultPreprocessor
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from scipy.ndimage import binary_fill_holes
@@ -25,6 +25,7 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.files import atomic_path, read_json, write_json
 from nnactive_server.core.rng import small_seed
 from nnactive_server.dataset import Volume
+from nnactive_server.segmentation.content import content
 from nnactive_server.segmentation.plan import Plan
 
 ANNOTATED = -1
@@ -145,8 +146,7 @@ def preprocess_image(image: Volume, plan: Plan) -> tuple[np.ndarray, dict[str, A
     data = image.array.astype(np.float32).transpose([0, *(axis + 1 for axis in manager.transpose_forward)])
     spacing = [float(image.geometry.spacing[axis]) for axis in manager.transpose_forward]
     whole = data.shape[1:]
-    nonzero = (data != 0).any(0) if len(data) > 1 else data[0] != 0
-    box = get_bbox_from_mask(nonzero)
+    nonzero, box = content(data)
     inside = bounding_box_to_slice(box)
     data, nonzero = data[(slice(None), *inside)], nonzero[inside]
     shapes = {"shape_before_cropping": whole, "shape_after_cropping_and_before_resampling": data.shape[1:]}
@@ -160,7 +160,7 @@ def preprocess_image(image: Volume, plan: Plan) -> tuple[np.ndarray, dict[str, A
     data = configuration.resampling_fn_data(data, target, spacing, configuration.spacing)
     properties = {
         "spacing": [float(value) for value in image.geometry.spacing],
-        "bbox_used_for_cropping": [[int(low), int(high)] for low, high in box],
+        "bbox_used_for_cropping": box,
     }
     for key, shape in (shapes | {"shape_on_plan_grid": data.shape[1:]}).items():
         properties[key] = [int(n) for n in shape]
