@@ -28,7 +28,7 @@ from table import head, line, machine_line
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json
 from nnactive_server.dataset import RawDataset
-from nnactive_server.loop import Clock, Cycle, project_lock
+from nnactive_server.loop import Clock, project_lock
 from nnactive_server.loop.proposal import read_proposal
 from nnactive_server.segmentation import get_profile
 from nnactive_server.study.settings import Settings
@@ -46,16 +46,7 @@ class EarlyRun(_Run):
     def cycle(self, number: int, start: Path | None) -> None:
         if number == 0:
             self._start(start)
-        cycle = Cycle(
-            self._project,
-            self._engine,
-            self._strategy,
-            self._settings.request(number),
-            pool=self._pool,
-            warm_start=self._settings.profile.warm_start,
-            label_source=self._clinician.label,
-            clock=self._clock,
-        )
+        cycle = self._cycle(number)
         cycle.update_labels()
         early = cycle.folder.early
         proposal = read_proposal(early) if early.queries.exists() else cycle.query_early()

@@ -146,16 +146,7 @@ class _Run:
         self._clock.where = f"cycle {number + 1} of {self._settings.cycles}: "
         if number == 0:
             self._start(start)
-        cycle = Cycle(
-            self._project,
-            self._engine,
-            self._strategy,
-            self._settings.request(number),
-            pool=self._pool,
-            warm_start=self._settings.profile.warm_start,
-            label_source=self._clinician.label,
-            clock=self._clock,
-        )
+        cycle = self._cycle(number)
         asks = not self._settings.all_labels and (self._settings.last_query or not last)
         proposal = cycle.run(self._evaluate, query=asks)
         if proposal is not None:
@@ -168,6 +159,18 @@ class _Run:
     def summarise(self) -> dict[str, Any]:
         """Write summary.json anew."""
         return write_summary(self._project.root, self._description, self._test)
+
+    def _cycle(self, number: int) -> Cycle:
+        return Cycle(
+            self._project,
+            self._engine,
+            self._strategy,
+            self._settings.request(number),
+            pool=self._pool,
+            warm_start=self._settings.profile.warm_start,
+            label_source=self._clinician.label,
+            clock=self._clock,
+        )
 
     def _start(self, shared: Path | None) -> None:
         if not loop_path(self._project.root, 0).exists():
