@@ -8,7 +8,7 @@ and crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the pool:
     stock     nnU-Net's own trainer, loader and preprocessing
     host      ours: nnU-Net's transforms on the processor, compiled convolutions
     device    ours: cases kept on the device and augmented there in batches (without a GPU, on CPU tensors)
-    patience  as host, cut short after a share of the steps without a lower loss (early stopping)
+    patience  as host, cut short after a twentieth of the steps without a lower loss (early stopping)
 
 All are judged by the same code on the test images. Runs that are done are skipped; some 5 min a run and core.
 """
@@ -35,6 +35,7 @@ from nnactive_server.dataset import LoopPatch, RawDataset, split_cases, start_bu
 from nnactive_server.evaluation.dice import dice_per_class, mean_dice
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
+from nnactive_server.segmentation.training.members import TRAINING
 from nnactive_server.segmentation.training.weights import member_path, steps_path
 from nnactive_server.study.truth import Clinician
 
@@ -43,8 +44,7 @@ ARMS = {
     STOCK: {},
     "host": {},
     "device": {},
-    "patience-10th": {"patience": 1 / 10},
-    "patience-5th": {"patience": 1 / 5},
+    "patience": {"patience": 1 / 20},
 }
 """Early stopping as a share of the steps."""
 PATCHES, PATCH, TEST_SHARE = 100, (20, 20, 20), 0.25
@@ -101,6 +101,9 @@ def train_stock(setting: Setting, engine: Engine, out: Path, seed: int) -> None:
                 group["lr"] = trainer.initial_lr * (1 - number / setting.steps) ** 0.9
             step(batch())
     torch.save(trainer.network.state_dict(), member_path(out, 0))
+    write_json(steps_path(out, 0), {"steps": setting.steps})
+    told = {"splits": [{"held_out": []}], "profile": {"ensemble": "folds"}, "warm_start": False}
+    write_json(out / TRAINING, told)
 
 
 class _Only:
@@ -117,20 +120,20 @@ def one(setting: Setting, arm: str, seed: int) -> None:
         return
     out.mkdir(parents=True, exist_ok=True)
     engine = setting.engine(arm)
-    start = time.perf_counter()
-    if arm == STOCK:
-        train_stock(setting, engine, out, seed)
-    else:
-        engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
-    seconds, steps = time.perf_counter() - start, setting.steps
-    if arm != STOCK:
-        steps = read_json(steps_path(out, 0))["steps"]
+    if not (out / "seconds.json").exists():
+        start = time.perf_counter()
+        if arm == STOCK:
+            train_stock(setting, engine, out, seed)
+        else:
+            engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
+        write_json(out / "seconds.json", {"seconds": round(time.perf_counter() - start, 1)})
+    told = read_json(out / "seconds.json") | read_json(steps_path(out, 0))
     labels = setting.truth.labels
     rows = [
         dice_per_class(engine.predict_member(out, case, 0).argmax(0), setting.clinician.label(case), labels)
         for case in setting.test
     ]
-    write_json(out / "result.json", {"dice": mean_dice(rows), "seconds": round(seconds, 1), "steps": steps})
+    write_json(out / "result.json", {"dice": mean_dice(rows)} | told)
 
 
 def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
@@ -138,17 +141,26 @@ def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
     Setting(folder, steps).engine(STOCK)
     todo = [(arm, seed) for seed in range(1, seeds + 1) for arm in ARMS]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"} if workers > 1 else dict(os.environ)
-    running: list[subprocess.Popen] = []
-    for number, (arm, seed) in enumerate(todo):
-        while len([p for p in running if p.poll() is None]) >= workers:
+    running: dict[int, subprocess.Popen] = {}  # by core
+    codes = []
+    for arm, seed in todo:
+        while len(running) >= workers:
+            codes += _ended(running)
             time.sleep(0.5)
+        core = next(core for core in range(workers) if core not in running)
         command = [sys.executable, __file__, str(folder), "--steps", str(steps), "--one", arm, str(seed)]
         if workers > 1:
-            command = ["taskset", "-c", str(number % workers), *command]
-        running.append(subprocess.Popen(command, env=environment))
-    codes = [process.wait() for process in running]
+            command = ["taskset", "-c", str(core), *command]
+        running[core] = subprocess.Popen(command, env=environment)
+    codes += [process.wait() for process in running.values()]
     if any(codes):
         sys.exit("a run failed; its words are above. The same command goes on with the others.")
+
+
+def _ended(running: dict[int, subprocess.Popen]) -> list[int]:
+    """Exit codes of the runs that have ended, which are taken out."""
+    ended = [core for core, process in running.items() if process.poll() is not None]
+    return [running.pop(core).returncode for core in ended]
 
 
 def report(folder: Path, seeds: int, steps: int) -> None:
