@@ -10,7 +10,7 @@ cycle, the first of five cycles), in which the clinician answers
     random    boxes anywhere
 
 An experiment that is there is not repeated, so finished ones of a study may be linked in as OUT/ARM/seed-N.
-One process each, all at the same time.
+One process each, all at the same time, each bound to one core: more threads than cores would only wait.
 """
 
 from __future__ import annotations
@@ -108,13 +108,19 @@ def main() -> None:
         )
         return
     command = [sys.executable, __file__, str(out), "--cycles", str(options.cycles), "--one"]
-    running = [
-        subprocess.Popen(
-            [*command, "--arms", arm, "--seeds", str(seed)], env={**os.environ, "OMP_NUM_THREADS": "1"}
-        )
+    todo = [
+        (arm, seed)
         for arm in options.arms
         for seed in options.seeds
         if finished(out / arm / f"seed-{seed}", options.cycles) is None
+    ]
+    cores = sorted(os.sched_getaffinity(0))
+    running = [
+        subprocess.Popen(
+            ["taskset", "-c", str(cores[n % len(cores)]), *command, "--arms", arm, "--seeds", str(seed)],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+        )
+        for n, (arm, seed) in enumerate(todo)
     ]
     codes = [process.wait() for process in running]
     if any(codes):
