@@ -91,8 +91,8 @@ class Profile:
         skip_flat: tiles in which the image varies by at most this share of its whole standard deviation, such
             as air, are background without a look; 0 predicts every tile, as the papers do. See `flat.py`.
         patience: early stopping: after so many steps without a lower loss the rest of the learning-rate curve
-            is passed in as many; 0 never, as in the papers. Short stretches mistake noise for the end: a
-            twentieth of the schedule cost half the Dice (measured). See `schedule.py`.
+            is passed in as many; 0 never, as in the papers. Over 50 steps noise looks like the end, which
+            cost half the Dice (measured); give hundreds or more. See `schedule.py`.
         checkpoint_seconds: a killed training loses at most this much.
     """
 
