@@ -12,6 +12,7 @@ FILES = sorted(Path(NNActiveLogic.scene.__file__).parent.rglob("*.py"))
 ALLOWED = {"numpy", "slicer", "vtk"} | set(sys.stdlib_module_names)
 OURS = (
     "NNActiveLogic.scene",
+    "NNActiveLogic.client.statistics",
     "NNActiveLogic.client.values",
     "NNActiveLogic.client.arrays",
     "NNActiveLogic.work",
