@@ -10,18 +10,16 @@ cycle, the first of five cycles), in which the clinician answers
     random    boxes anywhere
 
 An experiment that is there is not repeated, so finished ones of a study may be linked in as OUT/ARM/seed-N.
-One process each, all at the same time, each bound to one core: more threads than cores would only wait.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 
+from cores import run_each
 from run import HIPPOCAMPUS
 from table import head, line, machine_line
 
@@ -96,6 +94,7 @@ def main() -> None:
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS))
     parser.add_argument("--seeds", nargs="+", type=int, default=[12345, 12346, 12347])
     parser.add_argument("--cycles", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=2, help="experiments at the same time, a core each")
     parser.add_argument("--one", action="store_true", help="in this process, as the others are started")
     options = parser.parse_args()
     out = options.out.resolve()
@@ -109,22 +108,12 @@ def main() -> None:
         return
     command = [sys.executable, __file__, str(out), "--cycles", str(options.cycles), "--one"]
     todo = [
-        (arm, seed)
+        [*command, "--arms", arm, "--seeds", str(seed)]
         for arm in options.arms
         for seed in options.seeds
         if finished(out / arm / f"seed-{seed}", options.cycles) is None
     ]
-    cores = sorted(os.sched_getaffinity(0))
-    running = [
-        subprocess.Popen(
-            ["taskset", "-c", str(cores[n % len(cores)]), *command, "--arms", arm, "--seeds", str(seed)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        for n, (arm, seed) in enumerate(todo)
-    ]
-    codes = [process.wait() for process in running]
-    if any(codes):
-        sys.exit("an experiment failed; its words are above. The same command goes on.")
+    run_each(todo, options.workers)
     report(out, options.arms, options.seeds, options.cycles)
 
 

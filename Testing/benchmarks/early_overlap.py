@@ -11,12 +11,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
 from early_boxes import CYCLES
 from table import head, line, machine_line
 
 from nnactive_server.core.errors import LoopError
 from nnactive_server.core.files import read_json
+from nnactive_server.core.patch import Patch
 from nnactive_server.dataset import RawDataset, read_loops
 from nnactive_server.loop import SPLIT, CycleFolder
 from nnactive_server.loop.cycle import annotated_boxes
@@ -26,11 +26,11 @@ from nnactive_server.query import Request, get_strategy, merge_candidates
 
 STRATEGIES = ("predictive-entropy", "bald", "power-pe", "clasp-pe")
 SIZE = 20
-Box = tuple[str, tuple[int, ...]]
+Box = tuple[str, Patch]
 
 
 def early(root: Path, strategy: str, seed: int) -> list[Box]:
-    """Case and first voxel of the boxes that an early look proposes."""
+    """The boxes, each with its case, that an early look proposes."""
     project, folder = RawDataset.open(root), CycleFolder(root, 0).early
     request = Request(20, (SIZE,) * 3, 0, CYCLES - 1, seed)
     chosen = get_strategy(strategy)
@@ -38,19 +38,13 @@ def early(root: Path, strategy: str, seed: int) -> list[Box]:
     taken = annotated_boxes(read_loops(root)[:1])
     cases = offers.asked(read_json(root / SPLIT, LoopError)["pool"], taken)
     made = merge_candidates((offers.offer(case, taken.get(case, ())) for case in cases), chosen, request)
-    return [(query.case, query.patch.start) for query in made]
+    return [(query.case, query.patch) for query in made]
 
 
 def final(root: Path) -> list[Box]:
     """The same of an experiment that was trained to the end."""
     found = read_json(CycleFolder(root, 0).queries, LoopError)
-    return [(query["case"], tuple(query["start"])) for query in found]
-
-
-def overlap(one: Box, other: Box) -> float:
-    """Share of a box that lies in another."""
-    sides = (max(0, SIZE - abs(a - b)) for a, b in zip(one[1], other[1], strict=True))
-    return float(np.prod([*sides])) / SIZE**3 if one[0] == other[0] else 0.0
+    return [(query["case"], Patch(tuple(query["start"]), tuple(query["size"]))) for query in found]
 
 
 def main() -> None:
@@ -67,8 +61,11 @@ def main() -> None:
         for seed in options.seeds:
             boxes = early(options.out / "early" / f"seed-{seed}", strategy, seed)
             others = final(options.study / strategy / f"seed-{seed}")
-            best = [max(overlap(box, other) for other in others) for box in boxes]
-            counts = (sum(share >= limit for share in best) for limit in (1.0, 0.5, 1e-9))
+            best = [
+                max((box.overlap(other) for at, other in others if at == case), default=0)
+                for case, box in boxes
+            ]
+            counts = (sum(voxels >= least for voxels in best) for least in (SIZE**3, SIZE**3 / 2, 1))
             print(line(strategy, seed, len(boxes), *counts), flush=True)
 
 

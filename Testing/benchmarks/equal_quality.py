@@ -16,9 +16,7 @@ All are judged by the same code on the test images. Runs that are done are skipp
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -26,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cores import run_each
 from run import HIPPOCAMPUS, linked
 from table import head, line, machine_line
 from train_stock import stock_step
@@ -140,27 +139,8 @@ def every(folder: Path, seeds: int, steps: int, workers: int) -> None:
     """All runs, some at the same time with a core each."""
     Setting(folder, steps).engine(STOCK)
     todo = [(arm, seed) for seed in range(1, seeds + 1) for arm in ARMS]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"} if workers > 1 else dict(os.environ)
-    running: dict[int, subprocess.Popen] = {}  # by core
-    codes = []
-    for arm, seed in todo:
-        while len(running) >= workers:
-            codes += _ended(running)
-            time.sleep(0.5)
-        core = next(core for core in range(workers) if core not in running)
-        command = [sys.executable, __file__, str(folder), "--steps", str(steps), "--one", arm, str(seed)]
-        if workers > 1:
-            command = ["taskset", "-c", str(core), *command]
-        running[core] = subprocess.Popen(command, env=environment)
-    codes += [process.wait() for process in running.values()]
-    if any(codes):
-        sys.exit("a run failed; its words are above. The same command goes on with the others.")
-
-
-def _ended(running: dict[int, subprocess.Popen]) -> list[int]:
-    """Exit codes of the runs that have ended, which are taken out."""
-    ended = [core for core, process in running.items() if process.poll() is not None]
-    return [running.pop(core).returncode for core in ended]
+    command = [sys.executable, __file__, str(folder), "--steps", str(steps), "--one"]
+    run_each([[*command, arm, str(seed)] for arm, seed in todo], workers)
 
 
 def report(folder: Path, seeds: int, steps: int) -> None:

@@ -325,15 +325,15 @@ class Engine:
 
     @cached_property
     def _query_window(self) -> SlidingWindow:
-        axes = self._recipe.mirror_axes if self._profile.pool_members is PoolMembers.FLIPS else ()
-        profile = self._profile
-        return SlidingWindow(self.plan, self._hardware, profile.query_step, axes, profile.skip_flat)
+        return self._window(self._profile.query_step, self._profile.pool_members is PoolMembers.FLIPS)
 
     @cached_property
     def _test_window(self) -> SlidingWindow:
-        axes = self._recipe.mirror_axes if self._profile.test_mirroring else ()
-        profile = self._profile
-        return SlidingWindow(self.plan, self._hardware, profile.test_step, axes, profile.skip_flat)
+        return self._window(self._profile.test_step, self._profile.test_mirroring)
+
+    def _window(self, step: float, mirroring: bool) -> SlidingWindow:
+        axes = self._recipe.mirror_axes if mirroring else ()
+        return SlidingWindow(self.plan, self._hardware, step, axes, self._profile.skip_flat)
 
     @cached_property
     def _embedder(self) -> Embedder:

@@ -32,14 +32,16 @@ def report(analysis: Analysis, pictures: Sequence[Picture], drawn: Mapping[str, 
         pictures: figures with captions.
         drawn: figure name to PNG.
     """
-    tables = {table.name: table for table in analysis.tables}
+    # Of the rankings only those that are drawn; the CSV has all.
+    drawn_ranks = ranks_table(shown_rankings(analysis.rankings))
+    tables = {table.name: table for table in (*analysis.tables, drawn_ranks)}
     shown = _Shown(pictures, drawn)
     sections: tuple[list[str], ...] = (
         _lead(analysis),
         _section("Learning curves", shown.of("curves_")),
         _section(_SCORES, _tables(tables, "scores", "means")),
         _section("Who beats whom", shown.of("ppm")),
-        _section("Ranks", shown.of("ranks"), _ranks(analysis), _tables(tables, "kendall")),
+        _section("Ranks", shown.of("ranks"), _tables(tables, "ranks", "kendall")),
         _section(
             "Annotation efficiency", shown.of("fg_efficiency_"), _tables(tables, "fg_efficiency", "targets")
         ),
@@ -79,12 +81,6 @@ def _tables(tables: Mapping[str, Table], *names: str) -> list[str]:
     """Tables with their titles; one that says all its section says needs none."""
     shown = [tables[name] for name in names if tables[name].rows]
     return [("" if t.title in _TITLES else html.heading(3, t.title)) + t.html() for t in shown]
-
-
-def _ranks(analysis: Analysis) -> list[str]:
-    """The rankings that are drawn; the CSV has all."""
-    table = ranks_table(shown_rankings(analysis.rankings))
-    return [html.heading(3, table.title) + table.html()] if table.rows else []
 
 
 def _lead(analysis: Analysis) -> list[str]:
