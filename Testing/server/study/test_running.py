@@ -159,11 +159,12 @@ def test_a_stopped_study_leaves_no_process_and_goes_on(written, tmp_path):
     class Impatient(Monitor):
         def report(self, stage, done, total, detail=""):
             del stage, done
-            assert total == 9
+            assert total == 30
             if "cycle" in detail:
                 self.cancel()
 
-    study = StudyRun(read_plan(written()), tmp_path, command=COMMAND)
+    # Many cycles: however late the report of the first ones comes, the experiment is not over.
+    study = StudyRun(read_plan(written(change=("cycles: 3", "cycles: 10"))), tmp_path, command=COMMAND)
     with pytest.raises(Cancelled):
         study.run(Impatient())
     first = study.result().units[0]
