@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from nnunetv2.configuration import ANISO_THRESHOLD
 from nnunetv2.experiment_planning.experiment_planners.default_experiment_planner import ExperimentPlanner
+from nnunetv2.experiment_planning.experiment_planners.network_topology import get_pool_and_conv_props
 from nnunetv2.preprocessing.resampling.default_resampling import compute_new_shape
 from nnunetv2.preprocessing.resampling.resample_torch import resample_torch_fornnunet
 from nnunetv2.utilities.json_export import recursive_fix_for_json_export
@@ -27,7 +28,6 @@ from nnactive_server.core.labels import LabelSet
 from nnactive_server.core.rng import generator
 from nnactive_server.dataset import Volume
 from nnactive_server.segmentation.content import content, values_in
-from nnactive_server.segmentation.crop import MIN_EDGE, bounded_crop
 from nnactive_server.segmentation.profiles import Profile
 
 CONFIGURATION = "3d_fullres"
@@ -211,7 +211,7 @@ class _Planner(ExperimentPlanner):  # type: ignore[misc]
         self.UNet_reference_val_corresp_GB = 8
         self.UNet_reference_val_corresp_bs_2d = 12
         self.UNet_reference_val_corresp_bs_3d = 2
-        self.UNet_featuremap_min_edge_length = MIN_EDGE
+        self.UNet_featuremap_min_edge_length = 4
         self.UNet_blocks_per_stage_encoder = (profile.encoder_convs,) * 14
         self.UNet_blocks_per_stage_decoder = (profile.decoder_convs,) * 13
         self.UNet_min_batch_size = 2
@@ -235,7 +235,7 @@ class _Planner(ExperimentPlanner):  # type: ignore[misc]
         """A plans document with the one configuration `3d_fullres`."""
         forward, backward = self.determine_transpose()
         spacing = self.determine_fullres_target_spacing()
-        resampled = [
+        shapes = [
             compute_new_shape(shape, old, spacing)
             for old, shape in zip(
                 self.dataset_fingerprint["spacings"],
@@ -243,12 +243,11 @@ class _Planner(ExperimentPlanner):  # type: ignore[misc]
                 strict=True,
             )
         ]
-        shapes, spacing = np.array(resampled)[:, forward], spacing[forward]
-        median = np.median(shapes, axis=0)
+        median = np.median(shapes, axis=0)[forward]
         voxels = float(np.prod(median)) * self.dataset_json["numTraining"]
-        bound, step = self.profile.crop_voxels, self.profile.query_step
-        largest = bounded_crop(shapes, spacing, bound, step) if bound else median
-        planned = self.get_plans_for_configuration(spacing, largest, CONFIGURATION, voxels, {})
+        planned = self.get_plans_for_configuration(
+            spacing[forward], self._bounded(median, spacing[forward]), CONFIGURATION, voxels, {}
+        )
         planned["batch_dice"] = False
         if self.profile.dropout:
             planned["architecture"]["arch_kwargs"] |= _dropout(self.profile.dropout)
@@ -277,3 +276,19 @@ class _Planner(ExperimentPlanner):  # type: ignore[misc]
         }
         recursive_fix_for_json_export(plans)
         return plans
+
+    def _bounded(self, median: np.ndarray, spacing: np.ndarray) -> np.ndarray:
+        """The median shape, its longest axis (mm) shortened until a crop fits the profile's volume."""
+        bounded = np.round(median).astype(int)
+        while self.profile.crop_voxels and self._crop_voxels(bounded, spacing) > self.profile.crop_voxels:
+            # Below 8 voxels an axis cannot be pooled any more and would only make the crop a sliver.
+            longest = np.argmax(np.where(bounded > 8, bounded * spacing, 0))
+            if bounded[longest] <= 8:
+                break
+            bounded[longest] -= 1
+        return bounded
+
+    def _crop_voxels(self, shape: np.ndarray, spacing: np.ndarray) -> int:
+        """Voxels of the crop nnU-Net makes of a shape: padded to what the network can pool."""
+        patch = get_pool_and_conv_props(spacing, shape, self.UNet_featuremap_min_edge_length, 999999)[3]
+        return int(np.prod(patch))
