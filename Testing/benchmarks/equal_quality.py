@@ -3,10 +3,12 @@
     python Testing/benchmarks/equal_quality.py OUT [--seeds 3] [--steps 2000] [--workers 2]
 
 One network a run, nnU-Net's optimiser (SGD, momentum 0.99, polynomial decay) and full augmentation, network
-and crops of `fast-cpu`, 100 annotated patches of 20x20x20 voxels in the pool:
+and crops of `fast-cpu` but two of them a step, nnU-Net's least, 100 annotated patches of 20x20x20 voxels in
+the pool:
 
     stock     nnU-Net's own trainer, loader and preprocessing
-    host      ours: nnU-Net's transforms on the processor, compiled convolutions
+    batches   our steps, compiled convolutions and all, on batches from nnU-Net's own loader
+    host      ours: our crops, nnU-Net's transforms on the processor, compiled convolutions
     device    ours: cases kept on the device and augmented there in batches (without a GPU, on CPU tensors)
     patience  as host, cut short after a twentieth of the steps without a lower loss (early stopping)
 
@@ -19,8 +21,11 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -30,17 +35,21 @@ from table import head, line, machine_line
 from train_stock import stock_step
 
 from nnactive_server.core.files import read_json, write_json
+from nnactive_server.core.rng import Key
 from nnactive_server.dataset import LoopPatch, RawDataset, split_cases, start_budget
 from nnactive_server.evaluation.dice import dice_per_class, mean_dice
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
+from nnactive_server.segmentation.training import member_run
+from nnactive_server.segmentation.training.batches import Batch
 from nnactive_server.segmentation.training.members import TRAINING
 from nnactive_server.segmentation.training.weights import member_path, steps_path
 from nnactive_server.study.truth import Clinician
 
-STOCK = "stock"
+STOCK, STOCK_BATCHES = "stock", "batches"
 ARMS = {
     STOCK: {},
+    STOCK_BATCHES: {},
     "host": {},
     "device": {},
     "patience": {"patience": 1 / 20},
@@ -61,7 +70,8 @@ class Setting:
         self.annotated = [case for case in self.pool if self.project.has_label(case)]
         self.profile = replace(
             get_profile("fast-cpu", members=1, optimiser="sgd", learning_rate=1e-2, augmentation="full"),
-            **{"first_iterations": steps, "warm_up": 0, "averaging": 0.0, "weight_decay": 3e-5},
+            **{"first_iterations": steps, "batch_size": 2, "warm_up": 0, "averaging": 0.0},
+            weight_decay=3e-5,
         )
 
     def engine(self, arm: str) -> Engine:
@@ -89,11 +99,7 @@ class Setting:
 
 def train_stock(setting: Setting, engine: Engine, out: Path, seed: int) -> None:
     """nnU-Net's trainer; the learning rate falls over our number of steps as it would over its epochs."""
-    torch.manual_seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - what nnU-Net draws from
-    labelled = _Only(setting.project, setting.annotated)
-    device = engine.hardware.device
-    with stock_step(labelled, engine.plan, out / "stock", device) as (batch, step):
+    with _stock(setting, engine, out, seed) as (batch, step):
         trainer = step.__self__
         for number in range(setting.steps):
             for group in trainer.optimizer.param_groups:
@@ -103,6 +109,32 @@ def train_stock(setting: Setting, engine: Engine, out: Path, seed: int) -> None:
     write_json(steps_path(out, 0), {"steps": setting.steps})
     told = {"splits": [{"held_out": []}], "profile": {"ensemble": "folds"}, "warm_start": False}
     write_json(out / TRAINING, told)
+
+
+def train_on_stock_batches(setting: Setting, engine: Engine, out: Path, seed: int) -> None:
+    """Our training, but for the batches: those of nnU-Net's loader."""
+
+    class Batches:
+        def __init__(self, batch: Callable[[], Any]) -> None:
+            self._batch = batch
+
+        def draw(self, *_: Key) -> Batch:
+            made = self._batch()
+            return made["data"], made["target"]
+
+    with (
+        _stock(setting, engine, out, seed) as (batch, _),
+        patch.object(member_run, "make_batches", lambda *_: Batches(batch)),
+    ):
+        engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
+
+
+def _stock(setting: Setting, engine: Engine, out: Path, seed: int) -> Any:
+    """nnU-Net's own batches and steps, see `stock_step`, on the annotated cases."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what nnU-Net draws from
+    labelled = _Only(setting.project, setting.annotated)
+    return stock_step(labelled, engine.plan, out / "stock", engine.hardware.device)
 
 
 class _Only:
@@ -123,6 +155,8 @@ def one(setting: Setting, arm: str, seed: int) -> None:
         start = time.perf_counter()
         if arm == STOCK:
             train_stock(setting, engine, out, seed)
+        elif arm == STOCK_BATCHES:
+            train_on_stock_batches(setting, engine, out, seed)
         else:
             engine.train(out, cases=setting.annotated, seed=seed, cycle=0)
         write_json(out / "seconds.json", {"seconds": round(time.perf_counter() - start, 1)})

@@ -110,7 +110,7 @@ def training_row(project: RawDataset, work: Path) -> Row:
     profile = get_profile("fast-cpu", members=1, first_iterations=40)
     Engine(project, work, profile, marks).train(work / "train", cases=project.cases, seed=1, cycle=0)
     step = statistics.median(np.diff(marks.times))
-    return Row("one training step, fast-cpu, batch 2 of 32x32x32", f"{step:.3f} s")
+    return Row(f"one training step, fast-cpu, batch {profile.batch_size} of 32x32x32", f"{step:.3f} s")
 
 
 def prediction_row(truth: RawDataset, engine: Engine, members: Path, work: Path) -> Row:

@@ -16,6 +16,7 @@ import io
 import statistics
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -190,11 +191,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--paper", action="store_true", help="also nnU-Net's own plan, five times slower")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps that are timed")
+    parser.add_argument("--batch", type=int, help="crops of a step; as the profile has it when not given")
     arguments = parser.parse_args()
+    profile = get_profile("fast-cpu", first_iterations=20, iterations=5)
+    profile = replace(profile, batch_size=arguments.batch or profile.batch_size)
     print(machine_line())
     with tempfile.TemporaryDirectory() as name:
         truth = source(Path(name))
-        small = Bench(truth, Path(name), get_profile("fast-cpu", first_iterations=20, iterations=5))
+        small = Bench(truth, Path(name), profile)
         print(head(f"one training step, {small.title()}", "ours", "stock nnU-Net", "ratio"))
         print("\n".join(small.training(arguments.steps)), flush=True)
         print("\n" + head("pool prediction", "ours", "stock nnU-Net", "ratio"))

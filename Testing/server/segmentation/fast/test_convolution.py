@@ -28,7 +28,8 @@ def test_the_images_gradient_is_torchs_too():
 @pytest.mark.parametrize(
     "layer",
     [
-        nn.Conv3d(8, 8, 3, padding=1, stride=2),
+        nn.Conv3d(16, 16, 3, padding=1, stride=2),
+        nn.Conv3d(8, 8, 3, padding=1, stride=3),
         nn.Conv3d(8, 8, (1, 3, 3), padding=(0, 1, 1)),
         nn.Conv3d(8, 8, 3, padding=1, groups=2),
         nn.Conv3d(8, 8, 3, padding=2, dilation=2),

@@ -78,7 +78,7 @@ def test_results_do_not_depend_on_threads_and_torchs_number_of_threads_stays():
 )
 def test_what_the_unchecked_loop_cannot_read_is_refused(change):
     values = {"image": draw(2, 3, 5, 5, 5), "gradient": draw(2, 4, 5, 5, 5)} | change
-    with pytest.raises(SegmentationError, match="float32, equal grids and a multiple of 4"):
+    with pytest.raises(SegmentationError, match="float32, fitting grids and a multiple of 4"):
         weight_gradient(**values)
 
 

@@ -2,8 +2,10 @@
 
     faster.py          changes a network's layers, where the machine and the layer fit
     convolution.py     3x3x3 convolutions of few channels
-    normalisation.py   instance norms
+    strided.py         those with a stride, and transposed ones: the steps between resolutions
+    normalisation.py   instance norms, with the activation behind them
     kernels.py         the convolutions' loops
+    spreading.py       the loops of what goes the other way, from one voxel to several
     compiled.py        what all loops share: the compiler, and torch's threads
 
 Only `faster.py` is imported from outside. All else brings in the compiler, which takes a second.

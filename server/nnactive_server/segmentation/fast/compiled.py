@@ -80,5 +80,8 @@ def room(name: str, shape: Sequence[int]) -> np.ndarray:
 def share_threads() -> None:
     """Let numba use as many threads as torch may; its first use would reset torch's own number."""
     threads = torch.get_num_threads()
-    numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
-    torch.set_num_threads(threads)
+    wanted = min(threads, numba.config.NUMBA_NUM_THREADS)
+    if numba.get_num_threads() != wanted:
+        numba.set_num_threads(wanted)
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import itertools
+
+from torch import nn
 
 from nnactive_server.segmentation.hardware import Hardware
-
-if TYPE_CHECKING:
-    from torch import nn
 
 
 def make_faster(network: nn.Module, hardware: Hardware) -> int:
@@ -24,7 +23,7 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     """
     if hardware.device.type != "cpu" or hardware.autocast is not None:
         return 0
-    from nnactive_server.segmentation.fast import convolution, normalisation
+    from nnactive_server.segmentation.fast import convolution, normalisation, strided
     from nnactive_server.segmentation.fast.compiled import usable
 
     fitting = {
@@ -32,6 +31,8 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
         for module in network.modules()
         for kind, fits in (
             (convolution.FastConvolution, convolution.fits),
+            (strided.FastStrided, strided.fits),
+            (strided.FastTransposed, strided.fits_transposed),
             (normalisation.FastNorm, normalisation.fits),
         )
         if fits(module)
@@ -41,4 +42,12 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     for module, kind in fitting.items():
         # The network's own lists hold each layer twice, so it is changed and not replaced.
         module.__class__ = kind
+    for module in network.modules():
+        if isinstance(module, nn.Sequential):
+            for layer, following in itertools.pairwise(module):
+                if isinstance(following, normalisation.FastNorm):
+                    if isinstance(layer, convolution.FastConvolution):
+                        layer.before_norm = True
+                elif isinstance(layer, normalisation.FastNorm) and type(following) is nn.LeakyReLU:
+                    layer.take_over(following)
     return len(fitting)

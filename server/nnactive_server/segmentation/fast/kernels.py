@@ -8,6 +8,7 @@ run over consecutive memory, and twelve products share seven loads.
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numba
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from nnactive_server.core.errors import SegmentationError
+from nnactive_server.core.patch import Index3
 from nnactive_server.segmentation.fast.compiled import SUMS, compiled, room, share_threads
 
 ROWS = 4
@@ -24,16 +26,17 @@ _BLOCK = 1024
 """Voxels a pass works on: seven rows of them stay in the first cache."""
 
 
-def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Gradient of the weights of a convolution with kernel 3, stride 1, padding 1, without groups.
+def weight_gradient(image: torch.Tensor, gradient: torch.Tensor, stride: Index3 = (1, 1, 1)) -> torch.Tensor:
+    """Gradient of the weights of a convolution with kernel 3, padding 1, without groups.
 
-    dW[o, c, k] = sum over samples and voxels v of gradient[o, v] * image[c, v + k - 1]; beyond its border the
-    image is 0.
+    dW[o, c, k] = sum over samples and voxels v of gradient[o, v] * image[c, stride * v + k - 1]; beyond its
+    border the image is 0.
     The order of the sums, and so the result, does not depend on the number of threads.
 
     Args:
         image: input of the convolution (B, C, z, y, x), float32 on the CPU.
-        gradient: of its output (B, O, z, y, x), float32; O a multiple of `ROWS`.
+        gradient: of its output (B, O, z / stride, ...), float32; O a multiple of `ROWS`.
+        stride: 1 or 2 along each of z, y, x; must divide the image.
 
     Returns:
         (O, C, 3, 3, 3) float32.
@@ -43,14 +46,24 @@ def weight_gradient(image: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor
     """
     batch, outputs = gradient.shape[:2]
     wrong_type = {image.dtype, gradient.dtype} != {torch.float32} or image.device.type != "cpu"
-    if wrong_type or image.shape[2:] != gradient.shape[2:] or len(image) != batch or outputs % ROWS:
+    grid = tuple(n * step for n, step in zip(gradient.shape[2:], stride, strict=True))
+    if wrong_type or image.shape[2:] != grid or len(image) != batch or outputs % ROWS:
         raise SegmentationError(
             f"weight gradient of {tuple(image.shape)} {image.dtype} and {tuple(gradient.shape)} "
-            f"{gradient.dtype}: float32, equal grids and a multiple of {ROWS} outputs are needed"
+            f"{gradient.dtype} at stride {stride}: float32, fitting grids and a multiple of {ROWS} outputs "
+            "are needed"
         )
-    plane, row = (image.shape[3] + 2) * (image.shape[4] + 2), image.shape[4] + 2
+    row = gradient.shape[4] + 2
+    strides = np.array([(gradient.shape[3] + 2) * row, row, 1])
+    part, offset = taps((3, 3, 3), stride, 1)
     share_threads()
-    sums = _sums(_padded(image, "image"), _padded(gradient, "gradient"), plane, row)
+    sums = _sums(
+        padded_parts(image, "image", stride),
+        padded(gradient, "gradient"),
+        np.ravel_multi_index(tuple(part.T), stride),
+        offset @ strides,
+        int(strides.sum()),
+    )
     return torch.from_numpy(sums).view(outputs, image.shape[1], 3, 3, 3)
 
 
@@ -78,21 +91,53 @@ def convolve(image: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     share_threads()
     kernels = weight.detach().reshape(*weight.shape[:2], 27).contiguous().numpy()
     out = torch.empty((len(image), len(weight), *image.shape[2:]))
-    _products(_padded(image, "image"), kernels, out.numpy())
+    _products(padded(image, "image"), kernels, out.numpy())
     return out
 
 
-def _padded(images: torch.Tensor, name: str) -> np.ndarray:
-    """Images (B, C, z, y, x) with one voxel of 0 around each, as rows (C, B * (z+2) * (y+2) * (x+2))."""
-    batch, channels, *grid = images.shape
-    rows = room(name, (channels, batch * math.prod(n + 2 for n in grid)))
-    _pad(images.detach().contiguous().numpy(), rows)
+def padded(images: torch.Tensor, name: str) -> np.ndarray:
+    """Images (B, C, z, y, x) with one voxel of 0 around each, as rows (C, B * (z+2) * (y+2) * (x+2)).
+
+    They are valid until this thread asks for the same name again.
+    """
+    rows: np.ndarray = padded_parts(images, name, (1, 1, 1))[0]
     return rows
+
+
+def padded_parts(images: torch.Tensor, name: str, stride: Index3) -> np.ndarray:
+    """The same of each part of images that a stride divides them into, (parts, C, n).
+
+    The voxels of a part are as far from each other as the stride; its number is that of its first voxel among
+    the `stride` voxels of a corner, in C order.
+    """
+    batch, channels, *whole = images.shape
+    grid = [n // step for n, step in zip(whole, stride, strict=True)]
+    rows = room(name, (math.prod(stride), channels, batch * math.prod(n + 2 for n in grid)))
+    values = images.detach().contiguous().numpy()
+    for part, (z, y, x) in zip(rows, np.ndindex(*stride), strict=True):
+        _pad(values[:, :, z :: stride[0], y :: stride[1], x :: stride[2]], part)
+    return rows
+
+
+@functools.cache
+def taps(kernel: tuple[int, ...], stride: Index3, padding: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the weights of a kernel, in C order, meet the image of a convolution.
+
+    Output v and weight k meet at voxel stride * v + k - padding: of one part of the image, as in
+    `padded_parts`, so many voxels further than v.
+
+    Returns:
+        The part, as its first voxel (z, y, x), and the offset in it, both (weights, 3).
+    """
+    weights = np.array(list(np.ndindex(*kernel)))
+    offset, part = np.divmod(weights - padding, stride)
+    offset.flags.writeable = part.flags.writeable = False
+    return part, offset
 
 
 @compiled()
 def _pad(images: np.ndarray, out: np.ndarray) -> None:
-    """Fill the rows of `_padded`."""
+    """Fill the rows of `padded`."""
     batch, channels, depth, height, width = images.shape
     plane = (height + 2) * (width + 2)
     length = (depth + 2) * plane
@@ -112,12 +157,16 @@ def _pad(images: np.ndarray, out: np.ndarray) -> None:
 
 
 @compiled(fastmath=SUMS)
-def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np.ndarray:
-    """Sums (O, C, 27) of products of padded rows (O, n) and padded rows (C, n) that are moved by a voxel."""
-    channels, length = images.shape
+def _sums(
+    images: np.ndarray, gradients: np.ndarray, part: np.ndarray, shift: np.ndarray, margin: int
+) -> np.ndarray:
+    """Sums (O, C, 27) of products of padded rows (O, n) and padded rows (parts, C, n).
+
+    Weight k meets the part `part[k]`, moved by `shift[k]` voxels, at most `margin`.
+    """
+    channels, length = images.shape[1:]
     outputs = gradients.shape[0]
     out = np.zeros((outputs, channels, 27), np.float32)
-    margin = plane + row + 1
     for job in numba.prange(outputs // ROWS * channels):
         o, c = job // channels * ROWS, job % channels
         for start in range(margin, length - margin, _BLOCK):
@@ -125,10 +174,11 @@ def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np
             n = stop - start
             g0, g1 = gradients[o, start:stop], gradients[o + 1, start:stop]
             g2, g3 = gradients[o + 2, start:stop], gradients[o + 3, start:stop]
-            for line in range(9):
-                first = start + (line // 3 - 1) * plane + (line % 3 - 1) * row
-                x0, x1 = images[c, first - 1 : first - 1 + n], images[c, first : first + n]
-                x2 = images[c, first + 1 : first + 1 + n]
+            for k in range(0, 27, 3):
+                first0, first1, first2 = start + shift[k], start + shift[k + 1], start + shift[k + 2]
+                x0 = images[part[k], c, first0 : first0 + n]
+                x1 = images[part[k + 1], c, first1 : first1 + n]
+                x2 = images[part[k + 2], c, first2 : first2 + n]
                 s00 = s01 = s02 = s10 = s11 = s12 = np.float32(0)
                 s20 = s21 = s22 = s30 = s31 = s32 = np.float32(0)
                 for i in range(n):
@@ -145,7 +195,6 @@ def _sums(images: np.ndarray, gradients: np.ndarray, plane: int, row: int) -> np
                     s30 += g3[i] * before
                     s31 += g3[i] * here
                     s32 += g3[i] * after
-                k = 3 * line
                 out[o, c, k] += s00
                 out[o, c, k + 1] += s01
                 out[o, c, k + 2] += s02

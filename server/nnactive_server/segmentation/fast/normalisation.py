@@ -1,7 +1,8 @@
-"""Instance norms: two passes over each channel, where torch takes several and copies.
+"""Instance norms with the leaky ReLU behind them: two passes over each channel, where torch takes several.
 
 y = w (x - mean) / sqrt(var + eps) + b for each sample and channel over its voxels (Ulyanov et al. 2016,
-"Instance normalization"), with the biased variance, as torch has it.
+"Instance normalization"), with the biased variance, as torch has it; then y or, where it is negative, a
+`slope` of it.
 """
 
 from __future__ import annotations
@@ -26,40 +27,59 @@ def fits(layer: nn.Module) -> bool:
 
 
 class FastNorm(nn.InstanceNorm3d):
-    """With weights and without running statistics, float32 on a CPU."""
+    """With weights and without running statistics, float32 on a CPU.
+
+    Attributes:
+        slope: of the leaky ReLU behind it; 1 when there is none.
+    """
+
+    slope = 1.0
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - torch's name
         """The norm of (B, C, z, y, x); others go torch's way."""
         if input.ndim != 5 or input.dtype != torch.float32 or input[0, 0].numel() < 2:
-            return super().forward(input)
-        out: torch.Tensor = _Normalise.apply(input, self.weight, self.bias, self.eps)  # type: ignore[no-untyped-call]
+            return nn.functional.leaky_relu(super().forward(input), self.slope)
+        out: torch.Tensor = _Normalise.apply(input, self.weight, self.bias, self.eps, self.slope)  # type: ignore[no-untyped-call]
         return out
+
+    def take_over(self, activation: nn.LeakyReLU) -> None:
+        """Do what the activation behind does, which from now on does nothing."""
+        self.slope = activation.negative_slope
+        activation.__class__ = nn.Identity  # type: ignore[assignment]
 
 
 class _Normalise(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float
+        ctx: Any, image: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, eps: float, slope: float
     ) -> torch.Tensor:
         image = image.contiguous()
         out = torch.empty_like(image)
         share_threads()
-        mean, scale = _normalise(_rows(image), _plain(weight), _plain(bias), eps, _rows(out))
-        ctx.save_for_backward(image, weight, torch.from_numpy(mean), torch.from_numpy(scale))
+        mean, scale = _normalise(_rows(image), _plain(weight), _plain(bias), eps, slope, _rows(out))
+        ctx.save_for_backward(image, weight, bias, torch.from_numpy(mean), torch.from_numpy(scale))
+        ctx.slope = slope
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        image, weight, mean, scale = ctx.saved_tensors
+        image, weight, bias, mean, scale = ctx.saved_tensors
         gradient = gradient.contiguous()
         out = torch.empty_like(image)
         share_threads()
         sums = _gradients(
-            _rows(image), _rows(gradient), mean.numpy(), scale.numpy(), _plain(weight), _rows(out)
+            _rows(image),
+            _rows(gradient),
+            mean.numpy(),
+            scale.numpy(),
+            _plain(weight),
+            _plain(bias),
+            ctx.slope,
+            _rows(out),
         )
         by_sample = torch.from_numpy(sums).view(2, *image.shape[:2]).sum(1)
-        return out, by_sample[0], by_sample[1], None
+        return out, by_sample[0], by_sample[1], None, None
 
 
 def _rows(image: torch.Tensor) -> np.ndarray:
@@ -75,7 +95,7 @@ def _plain(weight: torch.Tensor) -> np.ndarray:
 
 @compiled(fastmath=SUMS)
 def _normalise(
-    image: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, out: np.ndarray
+    image: np.ndarray, weight: np.ndarray, bias: np.ndarray, eps: float, slope: float, out: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fill `out` (rows, n); mean and 1 / standard deviation of each row."""
     rows, n = image.shape
@@ -97,9 +117,10 @@ def _normalise(
             squares += float(block)
         scale = np.float32(1 / np.sqrt(squares / n + eps))
         channel = r % len(weight)
-        factor = scale * weight[channel]
+        factor, leak = scale * weight[channel], np.float32(slope)
         for i in range(n):
-            out[r, i] = (image[r, i] - mean) * factor + bias[channel]
+            value = (image[r, i] - mean) * factor + bias[channel]
+            out[r, i] = value if value > 0 else value * leak
         means[r], scales[r] = mean, scale
     return means, scales
 
@@ -111,24 +132,30 @@ def _gradients(
     means: np.ndarray,
     scales: np.ndarray,
     weight: np.ndarray,
+    bias: np.ndarray,
+    slope: float,
     out: np.ndarray,
 ) -> np.ndarray:
     """Fill `out` (rows, n) with the image's gradient; those of weight and bias (2, rows)."""
     rows, n = image.shape
     sums = np.empty((2, rows), np.float32)
     for r in numba.prange(rows):
-        mean, scale = means[r], scales[r]
+        mean, scale, leak = means[r], scales[r], np.float32(slope)
+        factor, shift = scale * weight[r % len(weight)], bias[r % len(weight)]
         total, along = 0.0, 0.0
         for start in range(0, n, _BLOCK):
             block, moment = np.float32(0), np.float32(0)
             for i in range(start, min(start + _BLOCK, n)):
-                block += gradient[r, i]
-                moment += gradient[r, i] * (image[r, i] - mean)
+                away = image[r, i] - mean
+                given = gradient[r, i] * (np.float32(1) if away * factor + shift > 0 else leak)
+                block += given
+                moment += given * away
             total += float(block)
             along += float(moment)
         sums[0, r], sums[1, r] = along * scale, total
-        factor = scale * weight[r % len(weight)]
-        level, slope = np.float32(total / n), np.float32(along * scale * scale / n)
+        level, along_each = np.float32(total / n), np.float32(along * scale * scale / n)
         for i in range(n):
-            out[r, i] = factor * (gradient[r, i] - level - (image[r, i] - mean) * slope)
+            away = image[r, i] - mean
+            given = gradient[r, i] * (np.float32(1) if away * factor + shift > 0 else leak)
+            out[r, i] = factor * (given - level - away * along_each)
     return sums

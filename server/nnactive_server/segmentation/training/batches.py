@@ -150,7 +150,10 @@ def seeded(*key: Key) -> Iterator[None]:
     """Fix the global generators of torch and numpy, which nnU-Net's parts draw from, inside the block."""
     before = np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(small_seed(*key))
+        # torch.manual_seed would note, with a traceback each time, what to tell devices that are never used.
+        torch.default_generator.manual_seed(small_seed(*key))
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(small_seed(*key))
         np.random.seed(small_seed(*key))  # noqa: NPY002
         try:
             yield

@@ -144,6 +144,7 @@ class MemberRun:
         with seeded("weights", *key.parts):
             self._network = hardware.place(recipe.network())
         make_faster(self._network, hardware)
+        self._weights = list(self._network.parameters())
         self._optimiser = make_optimiser(self._network, profile)
         # float16 needs its gradients scaled; float32 and bfloat16 do not.
         self._scaler = torch.amp.GradScaler(hardware.device.type, enabled=hardware.autocast == torch.float16)
@@ -184,6 +185,7 @@ class MemberRun:
 
     def _advance(self, step: int, until: int | None, monitor: Monitor, told: Told) -> int:
         """Do the steps up to `until`, or to the end; how many there are then."""
+        self._network.train()
         saved = time.monotonic()
         losses = Losses(self._key.member, self._schedule)
         while step < (last := min(self._schedule.end, until or self._schedule.end)):
@@ -203,15 +205,15 @@ class MemberRun:
         for group in self._optimiser.param_groups:
             group["lr"] = self._schedule.learning_rate(step)
         images, targets = self._batches.draw(*self._key.parts, step)
-        self._network.train()
         # Seeded for dropout layers, which draw from torch's own generator.
         with seeded("dropout", *self._key.parts, step), self._hardware.precision():
             outputs = self._network(images)
             loss = self._loss(outputs, targets)
-        self._optimiser.zero_grad(set_to_none=True)
+        for weight in self._weights:
+            weight.grad = None
         self._scaler.scale(loss).backward()
         self._scaler.unscale_(self._optimiser)
-        nn.utils.clip_grad_norm_(self._network.parameters(), GRADIENT_NORM)
+        nn.utils.clip_grad_norm_(self._weights, GRADIENT_NORM)
         self._scaler.step(self._optimiser)
         self._scaler.update()
         self._mean.update(step)
