@@ -42,12 +42,20 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     for module, kind in fitting.items():
         # The network's own lists hold each layer twice, so it is changed and not replaced.
         module.__class__ = kind
-    for module in network.modules():
-        if isinstance(module, nn.Sequential):
-            for layer, following in itertools.pairwise(module):
-                if isinstance(following, normalisation.FastNorm):
-                    if isinstance(layer, convolution.FastConvolution):
-                        layer.before_norm = True
-                elif isinstance(layer, normalisation.FastNorm) and type(following) is nn.LeakyReLU:
-                    layer.take_over(following)
+    _join_neighbours(network)
     return len(fitting)
+
+
+def _join_neighbours(network: nn.Module) -> None:
+    """Let norms do the activation behind them, and convolutions leave out a bias that a norm takes away."""
+    from nnactive_server.segmentation.fast.convolution import FastConvolution
+    from nnactive_server.segmentation.fast.normalisation import FastNorm
+
+    for block in network.modules():
+        if not isinstance(block, nn.Sequential):
+            continue
+        for layer, following in itertools.pairwise(block):
+            if isinstance(layer, FastConvolution) and isinstance(following, FastNorm):
+                layer.before_norm = True
+            if isinstance(layer, FastNorm) and type(following) is nn.LeakyReLU:
+                layer.take_over(following)
