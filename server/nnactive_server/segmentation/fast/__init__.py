@@ -2,7 +2,7 @@
 
     faster.py          changes a network's layers, where the machine and the layer fit
     convolution.py     3x3x3 convolutions of few channels
-    strided.py         those with a stride, and transposed ones: the steps between resolutions
+    transposed.py      transposed ones, to the next finer resolution
     normalisation.py   instance norms, with the activation behind them
     kernels.py         the convolutions' loops
     spreading.py       the loops of what goes the other way, from one voxel to several

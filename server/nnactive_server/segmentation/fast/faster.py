@@ -23,7 +23,7 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     """
     if hardware.device.type != "cpu" or hardware.autocast is not None:
         return 0
-    from nnactive_server.segmentation.fast import convolution, normalisation, strided
+    from nnactive_server.segmentation.fast import convolution, normalisation, transposed
     from nnactive_server.segmentation.fast.compiled import usable
 
     fitting = {
@@ -31,8 +31,7 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
         for module in network.modules()
         for kind, fits in (
             (convolution.FastConvolution, convolution.fits),
-            (strided.FastStrided, strided.fits),
-            (strided.FastTransposed, strided.fits_transposed),
+            (transposed.FastTransposed, transposed.fits),
             (normalisation.FastNorm, normalisation.fits),
         )
         if fits(module)
