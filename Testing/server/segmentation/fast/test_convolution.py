@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 
 from nnactive_server.segmentation.fast.faster import make_faster
-from nnactive_server.segmentation.hardware import detect
-
-CPU = replace(detect(), device=torch.device("cpu"), autocast=None)
+from testkit.layers import CPU
 
 
 def test_the_images_gradient_is_torchs_too():

@@ -16,10 +16,9 @@ from nnactive_server.segmentation.fast.convolution import FastConvolution
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.fast.normalisation import FastNorm
 from nnactive_server.segmentation.fast.transposed import FastTransposed
-from nnactive_server.segmentation.hardware import detect
+from testkit.layers import CPU
 
 KINDS = (FastConvolution, FastTransposed, FastNorm)
-CPU = replace(detect(), device=torch.device("cpu"), autocast=None)
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,9 @@ from hypothesis import strategies as st
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation.fast.kernels import convolve, weight_gradient
 from nnactive_server.segmentation.hardware import torch_threads
+from testkit.layers import draw
 
 sizes = st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 9))
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def near(ours, theirs):

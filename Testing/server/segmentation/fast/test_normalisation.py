@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,14 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 from nnactive_server.segmentation.fast.faster import make_faster
-from nnactive_server.segmentation.hardware import detect, torch_threads
+from nnactive_server.segmentation.hardware import torch_threads
+from testkit import layers
+from testkit.layers import CPU, draw, faster, results
 
-CPU = replace(detect(), device=torch.device("cpu"), autocast=None)
+near = partial(layers.near, atol=1e-4)
 sizes = st.tuples(st.integers(1, 15), st.integers(1, 15), st.integers(2, 15))
-
-
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
 def pair(channels, seed=0, slope=0.01):
@@ -29,23 +27,7 @@ def pair(channels, seed=0, slope=0.01):
         norm.weight.copy_(draw(channels, seed=seed))
         norm.bias.copy_(draw(channels, seed=seed + 1))
     plain = nn.Sequential(norm, nn.LeakyReLU(slope, inplace=True))
-    fast = deepcopy(plain)
-    assert make_faster(fast, CPU) == 1
-    return plain, fast
-
-
-def results(layer, image, gradient):
-    """Output and the gradients of image, weight and bias."""
-    image = image.clone().requires_grad_()
-    layer.zero_grad()
-    out = layer(image)
-    out.backward(gradient)
-    return out.detach(), image.grad, *(weight.grad.clone() for weight in layer.parameters())
-
-
-def near(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * max(1.0, float(other.abs().max())))
+    return plain, faster(plain)
 
 
 @given(st.integers(1, 3), st.integers(1, 5), sizes, st.integers(0, 99), st.sampled_from([0.0, 0.01, 1.0]))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -14,35 +13,20 @@ from torch import nn
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.fast.spreading import input_gradient, transposed_convolution
-from nnactive_server.segmentation.hardware import detect, torch_threads
+from nnactive_server.segmentation.hardware import torch_threads
+from testkit import layers
+from testkit.layers import CPU, draw, faster, results
 
-CPU = replace(detect(), device=torch.device("cpu"), autocast=None)
+near = partial(layers.near, atol=1e-5)
 steps = st.tuples(*[st.integers(1, 2)] * 3).filter(lambda stride: max(stride) == 2)
 grids = st.tuples(*[st.integers(4, 9)] * 3)
 
 
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
-
-
-def learned(layer, image, seed=1):
-    """Output and the gradients of image and weights, by random gradients of the output."""
-    image = image.clone().requires_grad_()
-    layer.zero_grad()
-    out = layer(image)
-    out.backward(draw(*out.shape, seed=seed))
-    return [out.detach(), image.grad, *(weight.grad.clone() for weight in layer.parameters())]
-
-
-def faster(layer):
-    fast = deepcopy(layer)
-    assert make_faster(fast, CPU) == 1
-    return fast
-
-
-def near(ours, theirs):
-    for one, other in zip(ours, theirs, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5 * max(1.0, float(other.abs().max())))
+def learned(layer, image):
+    """Its results, by random gradients of the output."""
+    with torch.no_grad():
+        shape = layer(image).shape
+    return results(layer, image, draw(*shape, seed=1))
 
 
 @given(st.integers(1, 2), st.sampled_from([2, 8]), st.sampled_from([4, 16]), steps, grids, st.booleans())
