@@ -27,6 +27,7 @@ from nnactive_server.core.rng import small_seed
 from nnactive_server.dataset import Volume
 from nnactive_server.segmentation.content import content
 from nnactive_server.segmentation.plan import Plan
+from nnactive_server.segmentation.resampling import resample_image, resample_labels
 
 ANNOTATED = -1
 """Key of the positions of all annotated voxels, whatever their class."""
@@ -124,15 +125,15 @@ class CaseStore:
         box = tuple(slice(low, high) for low, high in properties["bbox_used_for_cropping"])
         cropped = np.ascontiguousarray(transposed[box])
         target = properties["shape_on_plan_grid"]
-        if list(cropped.shape) == target:
-            return cropped
         spacing = [properties["spacing"][i] for i in manager.transpose_forward]
-        resampled = configuration.resampling_fn_seg(cropped[None], target, spacing, configuration.spacing)
-        return np.asarray(resampled[0], dtype=label.dtype)
+        return resample_labels(
+            cropped, target, spacing, configuration.spacing, configuration.resampling_fn_seg
+        )
 
 
 def preprocess_image(image: Volume, plan: Plan) -> tuple[np.ndarray, dict[str, Any]]:
-    """An image (C, z, y, x) as the network sees it, and the way back: bit for bit what nnU-Net makes of it.
+    """An image (C, z, y, x) as the network sees it, and the way back: what nnU-Net makes of it, bit for bit
+    on a grid of its own voxels, to rounding on another; see `resampling.py`.
 
     nnU-Net's own function also fills the holes of the nonzero mask and resamples it, which takes most of its
     time and memory; here only the normalisations that look at the mask have it made.
@@ -157,7 +158,7 @@ def preprocess_image(image: Volume, plan: Plan) -> tuple[np.ndarray, dict[str, A
         configuration,
         manager.foreground_intensity_properties_per_channel,
     )
-    data = configuration.resampling_fn_data(data, target, spacing, configuration.spacing)
+    data = resample_image(data, target, spacing, configuration.spacing, configuration.resampling_fn_data)
     properties = {
         "spacing": [float(value) for value in image.geometry.spacing],
         "bbox_used_for_cropping": box,
