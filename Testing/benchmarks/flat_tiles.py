@@ -87,7 +87,7 @@ def rows(engine: Engine, members: Path, dataset: RawDataset, case: str) -> list[
 def counted(engine: Engine) -> list[int]:
     """Receives the number of tiles of each call of the network."""
     calls: list[int] = []
-    engine._network.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    engine._predictor.network.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
     return calls
 
 

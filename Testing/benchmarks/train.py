@@ -57,7 +57,7 @@ class Bench:
         """Rows: ours by part, stock nnU-Net by part, and the arithmetic limit."""
         sampler = self._sampler()
         key, out = MemberKey(1, 0, 0), self.folder / "run"
-        run = MemberRun(self.engine._recipe, sampler, self.profile, self.hardware, out, key, 10_000)
+        run = MemberRun(self.engine._predictor.recipe, sampler, self.profile, self.hardware, out, key, 10_000)
         split = Split(self.finish)
         parts = {
             "data": [(sampler, "place" if self.hardware.resident else "draw")],
@@ -114,11 +114,11 @@ class Bench:
         count = self.profile.members
         outputs = Outputs(members, [OutputFolder(self.folder / "maps")], self.project.labels)
         outputs.make_maps(self.engine, case)
-        window = self.engine._query_window
+        window = self.engine._predictor.query_window
         from nnactive_server.loop import outputs as module
 
         parts = {
-            "tiles": [(window, "logits")],
+            "tiles": [(window, "together")],
             "resampling and softmax": [(inference, "to_case_grid")],
             "uncertainty": [(module, "uncertainty_maps")],
             "writing maps": [(module, "save_voxels"), (module, "write_quality")],
@@ -142,7 +142,7 @@ class Bench:
         ]
 
     def _sampler(self) -> CropSampler:
-        recipe = self.engine._recipe
+        recipe = self.engine._predictor.recipe
         torch.set_num_threads(self.hardware.threads)
         return CropSampler(
             [self.engine._store.training_case(case) for case in self.project.cases],

@@ -56,6 +56,7 @@ class NumpyEngine:
         self.project, self.workdir, self.profile = project, workdir, profile
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
+        self.expected: list[list[str]] = []
         self.slab_axis, self.slab_planes = 0, 0
         self.sparing: list[bool] = []
         self.embedded: list[tuple[str, str]] = []
@@ -121,6 +122,12 @@ class NumpyEngine:
                 self._save(path, model)
             self.monitor.check()
             self.monitor.report("train", member + 1, self.profile.members)
+
+    def expect(
+        self, members: Path, cases: Sequence[str], *, test: bool = False, member: int | None = None
+    ) -> None:
+        del members, test, member
+        self.expected.append(list(cases))
 
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         del test

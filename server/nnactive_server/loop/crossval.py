@@ -116,20 +116,23 @@ def _count_folds(
     folder: CycleFolder, project: RawDataset, engine: SegmentationEngine, clock: Clock
 ) -> dict[int, list[Overlaps]]:
     """Voxel counts of every held-out case, by the member that holds it out."""
-    work = [
-        (member, case)
+    held_out = {
+        member: [case for case in cases if project.has_label(case)]
         for member, cases in enumerate(engine.held_out(folder.members))
-        for case in cases
-        if project.has_label(case)
-    ]
+    }
     folds: dict[int, list[Overlaps]] = {}
-    for done, (member, case) in enumerate(work, start=1):
-        clock.check()
-        part = _parts(folder) / f"member_{member}" / f"{case}.json"
-        if not part.exists():
-            _write_part(part, _judge(folder.members, project, engine, member, case), project.labels)
-        folds.setdefault(member, []).append(_read_part(part, project.labels))
-        clock.report("evaluate", done, len(work), f"member {member + 1}, {case}")
+    done, total = 0, sum(map(len, held_out.values()))
+    for member, cases in held_out.items():
+        parts = {case: _parts(folder) / f"member_{member}" / f"{case}.json" for case in cases}
+        lacking = [case for case, part in parts.items() if not part.exists()]
+        engine.expect(folder.members, lacking, member=member)
+        for case, part in parts.items():
+            clock.check()
+            if case in lacking:
+                _write_part(part, _judge(folder.members, project, engine, member, case), project.labels)
+            folds.setdefault(member, []).append(_read_part(part, project.labels))
+            done += 1
+            clock.report("evaluate", done, total, f"member {member + 1}, {case}")
     return folds
 
 

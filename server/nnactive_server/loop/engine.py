@@ -54,6 +54,11 @@ class SegmentationEngine(Protocol):
     ) -> None:
         """Do the first part of `train` and leave the members as they are then in `early`."""
 
+    def expect(
+        self, members: Path, cases: Sequence[str], *, test: bool = False, member: int | None = None
+    ) -> None:
+        """Take note of which cases `slabs` will be asked for, in order: some may be computed together."""
+
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other."""
 

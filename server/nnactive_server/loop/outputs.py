@@ -84,6 +84,10 @@ class Outputs:
         """Whether features with cells of this size have to be made."""
         return self._stored_features(case, kind, cell) is None
 
+    def expect(self, engine: SegmentationEngine, cases: Iterable[str]) -> None:
+        """Tell the engine which of these cases `make_maps` will be called for, in this order."""
+        engine.expect(self._members, [case for case in cases if self.lacks_maps(case)])
+
     def make_maps(self, engine: SegmentationEngine, case: str) -> None:
         """Predict a case; store its maps and how far the members agree.
 

@@ -78,6 +78,11 @@ class Offers:
             if not number or not self.cannot_matter(case, annotated.get(case, ()))
         ]
 
+    def expect(self, engine: SegmentationEngine, cases: Sequence[str]) -> None:
+        """Tell the engine which of these cases `complete` will have predicted, in this order."""
+        if self.needs_model:
+            self._outputs.expect(engine, cases)
+
     def complete(self, engine: SegmentationEngine, case: str) -> None:
         """Compute and store what this case lacks."""
         if self._lacks_maps(case):
@@ -152,6 +157,7 @@ class Pool:
         """
         stage = self._stage if self._offers.needs_model else "query"
         asked = self._offers.asked(cases, annotated)
+        self._offers.expect(self._engine, asked)
         for done, case in enumerate(asked, start=1):
             self._clock.check()
             offer = self._offer(case, annotated.get(case, ()))

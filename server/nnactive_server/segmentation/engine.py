@@ -7,10 +7,8 @@ from collections.abc import Generator, Iterator, Sequence
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.features import Embedding, FeatureGrid
@@ -18,24 +16,19 @@ from nnactive_server.core.monitor import Monitor
 from nnactive_server.core.patch import Index3
 from nnactive_server.core.slabs import Slab
 from nnactive_server.dataset import RawDataset
-from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware, detect, torch_threads
 from nnactive_server.segmentation.intake import Intake
 from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.prediction.embedding import Embedder
-from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow, handed_out, pass_softmax
-from nnactive_server.segmentation.prediction.passes import dropout_passes, ensemble_passes, flip_passes
+from nnactive_server.segmentation.prediction.inference import handed_out
+from nnactive_server.segmentation.prediction.predictor import Asked, Predictor
 from nnactive_server.segmentation.prediction.slabs import Grids, needs_slabs, predict_slabs
 from nnactive_server.segmentation.prediction.tiles import tile_threads
 from nnactive_server.segmentation.preprocessing import CaseStore
-from nnactive_server.segmentation.profiles import PoolMembers, Profile
+from nnactive_server.segmentation.profiles import Profile
 from nnactive_server.segmentation.training.ensemble import EnsembleTraining, TrainingReport
 from nnactive_server.segmentation.training.members import read_training
 from nnactive_server.segmentation.training.task import TrainingTask
-from nnactive_server.segmentation.training.weights import load_weights, member_path
-
-if TYPE_CHECKING:
-    from nnactive_server.segmentation.training.recipe import Recipe
 
 RECIPE = "nnactive_server.segmentation.training.recipe"
 """Imported late: it brings in nnU-Net's trainer, which takes seconds."""
@@ -69,7 +62,6 @@ class Engine:
         self._profile = profile
         self._monitor = monitor or Monitor()
         self._hardware = hardware or detect()
-        self._loaded: tuple[Path, list[dict[str, torch.Tensor]]] | None = None
 
     @property
     def hardware(self) -> Hardware:
@@ -144,6 +136,19 @@ class Engine:
         with torch_threads(self._hardware.threads):
             self._training(out, cases, seed, cycle, warm_start).begin(early)
 
+    def expect(
+        self, members: Path, cases: Sequence[str], *, test: bool = False, member: int | None = None
+    ) -> None:
+        """Take note of which cases `slabs` will be asked for, in order: some may be computed together.
+
+        That changes their values by rounding, and is done only where it is faster, on a GPU.
+
+        Args:
+            members, test, member: as `slabs` will be given them.
+            cases: prepared ones.
+        """
+        self._predictor.expect(Asked(members, test, member), cases)
+
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         """Softmax (C, z, y, x) float32 of each member on the case's own grid, one after the other.
 
@@ -158,7 +163,7 @@ class Engine:
         Raises:
             SegmentationError: a member or the case is missing, or dropout asked of a network without.
         """
-        return (softmax.cpu().numpy() for softmax in self._whole(members, case, test))
+        return (softmax.cpu().numpy() for softmax in self._predictor.softmax(Asked(members, test), case))
 
     def slabs(
         self,
@@ -189,16 +194,16 @@ class Engine:
             Cancelled: asked to stop.
         """
         if sparing:
-            self._loaded = None
+            self._predictor.forget()
             yield from self._sparing.slabs(members, case, test=test, member=member)
             return
-        grids = Grids.of(self._store.properties(case), self.plan)
+        asked, grids = Asked(members, test, member), Grids.of(self._store.properties(case), self.plan)
         if needs_slabs(grids, self.plan, self._hardware):
-            passes = self._passes(members, case, test, member)
+            passes = self._predictor.passes(asked, case)
             yield from predict_slabs(passes, grids, self._workdir, self._hardware, self._monitor)
         else:
             shape, axis = grids.case_shape, grids.cut_axis
-            whole = handed_out(self._whole(members, case, test, member), self._hardware)
+            whole = handed_out(self._predictor.softmax(asked, case), self._hardware)
             yield Slab(shape, axis, 0, shape[axis], whole)
 
     def predict_member(self, members: Path, case: str, member: int) -> np.ndarray:
@@ -214,7 +219,7 @@ class Engine:
         Raises:
             SegmentationError: no such member, or one of them or the case is missing.
         """
-        found: np.ndarray = next(self._whole(members, case, True, member)).cpu().numpy()
+        found: np.ndarray = next(self._predictor.softmax(Asked(members, True, member), case)).cpu().numpy()
         return found
 
     def held_out(self, members: Path) -> tuple[tuple[str, ...], ...]:
@@ -259,45 +264,18 @@ class Engine:
             QueryError: not a cell size, or features that are not finite.
         """
         if sparing:
-            self._loaded = None
+            self._predictor.forget()
             return self._sparing.embed(members, case, kind, cell)
         with tile_threads(self._hardware):
             properties = self._store.properties(case)
-            weights, image = self._weights(members), self._store.image(case)
-            return self._embedder.embed(self._network, weights, image, properties, kind, cell)
+            weights, image = self._predictor.weights(members), self._store.image(case)
+            return self._embedder.embed(self._predictor.network, weights, image, properties, kind, cell)
 
     def _training(
         self, out: Path, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None
     ) -> EnsembleTraining:
         task = TrainingTask(self._workdir, self._profile, out, tuple(cases), seed, cycle, warm_start)
         return EnsembleTraining(task, self._hardware, self._monitor)
-
-    def _whole(
-        self, members: Path, case: str, test: bool, member: int | None = None
-    ) -> Iterator[torch.Tensor]:
-        with tile_threads(self._hardware):
-            properties = self._store.properties(case)
-            yield from pass_softmax(self._passes(members, case, test, member), properties, self.plan)
-
-    def _passes(self, members: Path, case: str, test: bool, member: int | None = None) -> list[Pass]:
-        """What is predicted of a case, one pass for each softmax; of one trained member when it is given.
-
-        Flips and dropout need one network. It is the one trained last: in a chain it has learned most, among
-        folds it is as good as any other.
-        """
-        weights, image = self._weights(members), self._store.image(case)
-        if member is not None and not 0 <= member < len(weights):
-            raise SegmentationError(f"{members}: no member {member}; {len(weights)} were trained")
-        if test or member is not None:
-            chosen = weights if member is None else [weights[member]]
-            return ensemble_passes(self._test_window, self._network, chosen, image)
-        window, kind = self._query_window, self._profile.pool_members
-        if kind is PoolMembers.FLIPS:
-            return flip_passes(window, self._network, weights[-1], image)
-        if kind is PoolMembers.DROPOUT:
-            passes = self._profile.dropout_passes
-            return dropout_passes(window, self._network, weights[-1], image, case, passes)
-        return ensemble_passes(window, self._network, weights, image)
 
     @cached_property
     def _sparing(self) -> Engine:
@@ -309,40 +287,9 @@ class Engine:
         return CaseStore(self._workdir / "cases", self.plan)
 
     @cached_property
-    def _recipe(self) -> Recipe:
-        from nnactive_server.segmentation.training.recipe import Recipe
-
-        return Recipe(self.plan, self._profile.augmentation)
-
-    @cached_property
-    def _network(self) -> torch.nn.Module:
-        from nnactive_server.segmentation.training.recipe import deep_supervision
-
-        network = self._hardware.place(self._recipe.network())
-        deep_supervision(network, on=False)
-        make_faster(network, self._hardware)
-        return network
-
-    @cached_property
-    def _query_window(self) -> SlidingWindow:
-        return self._window(self._profile.query_step, self._profile.pool_members is PoolMembers.FLIPS)
-
-    @cached_property
-    def _test_window(self) -> SlidingWindow:
-        return self._window(self._profile.test_step, self._profile.test_mirroring)
-
-    def _window(self, step: float, mirroring: bool) -> SlidingWindow:
-        axes = self._recipe.mirror_axes if mirroring else ()
-        return SlidingWindow(self.plan, self._hardware, step, axes, self._profile.skip_flat)
+    def _predictor(self) -> Predictor:
+        return Predictor(self.plan, self._store, self._profile, self._hardware)
 
     @cached_property
     def _embedder(self) -> Embedder:
         return Embedder(self.plan, self._hardware, self._profile.query_step)
-
-    def _weights(self, members: Path) -> list[dict[str, torch.Tensor]]:
-        """State dicts of all members in a folder, kept until another folder is asked for."""
-        if self._loaded is None or self._loaded[0] != members:
-            count = len(read_training(members).held_out)
-            paths = [member_path(members, m) for m in range(count)]
-            self._loaded = members, [load_weights(path, self._hardware.device) for path in paths]
-        return self._loaded[1]

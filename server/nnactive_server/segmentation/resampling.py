@@ -36,7 +36,7 @@ class _Axes:
     Attributes:
         order: of these axes, the one that is cut first; the volume's other two follow in their order.
         splines: the order of the spline along each.
-        apart: whether planes of the first axis are resampled each by itself; nnU-Net does so when they are thick.
+        apart: whether planes of the first axis are resampled each by itself, as nnU-Net does with thick ones.
     """
 
     order: tuple[int, int, int]

@@ -214,6 +214,7 @@ class _Run:
         with self._clock.measure(folder.costs, "evaluate"):
             write_json(annotation_path(folder), self._annotation())
             self._engine.prepare(self._test)
+            self._engine.expect(folder.members, self._test, test=True)
             judge(
                 path,
                 self._test,

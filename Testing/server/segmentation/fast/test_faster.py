@@ -25,7 +25,7 @@ KINDS = (FastConvolution, FastTransposed, FastNorm)
 def networks(trained):
     """One with torch's layers, and the same with ours."""
     engine, _ = trained
-    plain = engine._recipe.network()
+    plain = engine._predictor.recipe.network()
     fast = deepcopy(plain)
     changed = make_faster(fast, CPU)
     counts = [sum(isinstance(module, kind) for module in fast.modules()) for kind in KINDS]

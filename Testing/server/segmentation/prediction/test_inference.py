@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import types
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -51,7 +53,7 @@ def test_predicting_does_not_change_with_the_batch_the_tiles_travel_in(trained):
     network = Recipe(engine.plan).network()
     deep_supervision(network, on=False)
     network.eval()
-    window = SlidingWindow(engine.plan, detect(), 0.75)
+    window = SlidingWindow(engine.plan, replace(detect(), autocast=None), 0.75)
     tile = np.random.default_rng(0).normal(size=(1, *engine.plan.configuration.patch_size)).astype(np.float32)
     with torch.inference_mode():
         alone = network(torch.from_numpy(tile)[None])[0]

@@ -113,7 +113,7 @@ def test_dropout_passes_do_not_depend_on_the_order_of_cases_or_on_what_runs_in_b
 
 def test_each_case_draws_channels_of_its_own(with_dropout):
     engine, _ = with_dropout
-    network, image = engine._network, random_image(20, 30, 17)
+    network, image = engine._predictor.network, random_image(20, 30, 17)
     window, state = SlidingWindow(engine.plan, detect(), 0.75), network.state_dict()
     one, other = (dropout_passes(window, network, state, image, case, 1)[0]() for case in ("a", "b"))
     assert not torch.allclose(one, other, atol=1e-3)

@@ -73,7 +73,7 @@ def prepared(request, project, tmp_path_factory):
     engine.prepare(project.cases)
     annotated = [name for name in project.cases if project.has_label(name)]
     engine.update_labels(annotated)
-    recipe = engine._recipe
+    recipe = engine._predictor.recipe
     cases = [engine._store.training_case(name) for name in annotated]
     ignore = engine.plan.labels.ignore
     sampler = CropSampler(cases, recipe.crop, recipe.geometry[2], ignore, 0.33, True)

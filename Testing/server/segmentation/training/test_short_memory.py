@@ -102,7 +102,7 @@ def test_sparing_means_thin_slabs_and_single_tiles(project, trained):
     case = project.cases[0]
     thick, thin = (list(tight.slabs(folder, case, sparing=sparing)) for sparing in (False, True))
     assert len(thin) > len(thick)
-    assert tight._sparing._query_window._tiles._workers == 1
+    assert tight._sparing._predictor.query_window._tiles._workers == 1
     assert tight._sparing.hardware.prediction_bytes == 250_000
 
 

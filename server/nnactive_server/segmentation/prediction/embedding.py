@@ -188,7 +188,7 @@ class Embedder:
                     yield [share.cells for share in shares], sums.cpu().numpy()
 
             total = np.zeros((0, *counts), np.float32)
-            for _, (cells, sums) in self._tiles.each(image, work):
+            for _, _, (cells, sums) in self._tiles.each([image], work):
                 total = total if len(total) else np.zeros((len(sums), *counts), np.float32)
                 total[(slice(None), *cells)] += sums
         z, y, x = (axis.covered() for axis in axes)

@@ -74,14 +74,27 @@ class SlidingWindow:
             image: float32.
             flips: the tuples of spatial axes to flip tiles over, averaged; by default all of the window's.
         """
-        padded, inside = self._tiles.padded(image)
-        total, weight = self._empty(padded.shape[1:])
-        flat = self._flat(image)
-        self._add_tiles(network, padded, flips, total, weight, flat)
-        if flat is not None:
-            background_where(total, weight)
-        total /= weight
-        return total[(slice(None), *inside)]
+        return self.together(network, [image], flips)[0]
+
+    @torch.inference_mode()
+    def together(
+        self,
+        network: nn.Module,
+        images: Sequence[np.ndarray],
+        flips: Sequence[tuple[int, ...]] | None = None,
+    ) -> list[torch.Tensor]:
+        """The logits of each of several images, whose tiles travel together; see `logits`."""
+        padded, inside = zip(*(self._tiles.padded(image) for image in images), strict=True)
+        sums = [self._empty(image.shape[1:]) for image in padded]
+        flat = [self._flat(image) for image in images]
+        self._add_tiles(network, padded, flips, sums, flat)
+        found = []
+        for (total, weight), left_out, box in zip(sums, flat, inside, strict=True):
+            if left_out is not None:
+                background_where(total, weight)
+            total /= weight
+            found.append(total[(slice(None), *box)])
+        return found
 
     @torch.inference_mode()
     def planes(
@@ -102,7 +115,7 @@ class SlidingWindow:
         total, weight = self._empty((depth, *self._tiles.padded_shape(image.shape[1:])[1:]))
         for start, following in zip(starts, [*starts[1:], starts[-1] + depth], strict=True):
             padded, (own, *plane) = self._tiles.padded(image[:, start : start + depth])
-            self._add_tiles(network, padded, flips, total, weight, flat)
+            self._add_tiles(network, [padded], flips, [(total, weight)], [flat])
             complete = following - start
             for z in range(own.start, min(own.stop, complete)):
                 if flat is not None:
@@ -122,17 +135,17 @@ class SlidingWindow:
     def _add_tiles(
         self,
         network: nn.Module,
-        padded: torch.Tensor,
+        padded: Sequence[torch.Tensor],
         flips: Sequence[tuple[int, ...]] | None,
-        total: torch.Tensor,
-        weight: torch.Tensor,
-        flat: FlatTiles | None,
+        sums: Sequence[tuple[torch.Tensor, torch.Tensor]],
+        flat: Sequence[FlatTiles | None],
     ) -> None:
-        """Add the weighted logits of all tiles of an image, but for those that are flat."""
+        """Add the weighted logits and the weights of all tiles of images, but for those that are flat."""
         flips = self.flips if flips is None else flips
-        for box, tile in self._tiles.each(
+        for number, box, tile in self._tiles.each(
             padded, lambda tiles, _: self._predict(network, tiles, flips), flat
         ):
+            total, weight = sums[number]
             total[(slice(None), *box)] += tile * self._weights
             weight[box] += self._weights
 
@@ -175,8 +188,18 @@ class Pass:
 
     def __call__(self) -> torch.Tensor:
         """Logits (C, z, y, x), see `SlidingWindow.logits`."""
+        return self.together(())[0]
+
+    def together(self, others: Sequence[Pass]) -> list[torch.Tensor]:
+        """Its logits and those of passes that differ from it in their images alone."""
         with self._ready():
-            return self.window.logits(self.network, self.image, self.flips)
+            images = [self.image, *(other.image for other in others)]
+            return self.window.together(self.network, images, self.flips)
+
+    @property
+    def sees_only_voxels(self) -> bool:
+        """Whether the network is the same for every image, so that passes may be computed together."""
+        return self.setting is nullcontext
 
     def planes(self) -> Iterator[torch.Tensor]:
         """Logits (C, y, x) of one plane after the other, see `SlidingWindow.planes`."""
@@ -192,11 +215,13 @@ class Pass:
             yield
 
 
-def pass_softmax(passes: Iterable[Pass], properties: dict[str, Any], plan: Plan) -> Iterator[torch.Tensor]:
+def pass_softmax(
+    passes: Iterable[Callable[[], torch.Tensor]], properties: dict[str, Any], plan: Plan
+) -> Iterator[torch.Tensor]:
     """For each pass, softmax (C, z, y, x) float32 on the case's own grid, on its device; made when asked for.
 
     Args:
-        passes: see `passes.py`.
+        passes: see `passes.py`; each gives logits (C, z, y, x).
         properties: of the preprocessed case.
         plan: for resampling and axis order.
     """

@@ -94,9 +94,14 @@ class Grids:
         return COPIES * 4 * self.classes * max(_count(self.shape), _count(self.predicted))
 
     @property
+    def logit_bytes(self) -> int:
+        """Of one pass's logits in memory."""
+        return 4 * self.classes * _count(self.predicted)
+
+    @property
     def file_bytes(self) -> int:
         """Of one pass's logits on disk."""
-        return 2 * self.classes * _count(self.predicted)
+        return self.logit_bytes // 2
 
     def planes(self, memory: int) -> int:
         """Planes of a slab whose arrays fit in this many bytes; at least one."""

@@ -31,6 +31,7 @@ DEVICE_BATCH_VOXELS = 2 * 128**3
 """The same on a GPU, which small batches cannot fill; as many voxels as nnU-Net trains with at once."""
 
 Box = tuple[slice, ...]
+Skip = Callable[[torch.Tensor], bool]
 T = TypeVar("T")
 
 
@@ -80,40 +81,50 @@ class Tiles:
 
     def each(
         self,
-        image: torch.Tensor,
+        images: Sequence[torch.Tensor],
         work: Callable[[torch.Tensor, Sequence[Box]], Iterable[T]],
-        skip: Callable[[torch.Tensor], bool] | None = None,
-    ) -> Iterator[tuple[Box, T]]:
-        """Boxes of a padded image and what `work` makes of them, always in the same order.
+        skip: Sequence[Skip | None] = (),
+    ) -> Iterator[tuple[int, Box, T]]:
+        """Boxes of padded images and what `work` makes of them, always in the same order.
 
-        At most one batch per thread is in memory.
+        Tiles of several images travel in the same batches. At most one batch per thread is in memory.
 
         Args:
-            image: (channels, z, y, x).
+            images: (channels, z, y, x) each.
             work: gets tiles (B, channels, z, y, x) and their boxes, in inference mode; returns one result for
                 each box. B is the larger of the number of boxes and `MIN_BATCH`. Called in several threads.
-            skip: tells tiles (channels, z, y, x) that are left out.
+            skip: for each image what tells tiles (channels, z, y, x) that are left out.
+
+        Yields:
+            The number of the image, the box, and its result.
         """
         boxes = [
-            tuple(slice(first, first + n) for first, n in zip(corner, self.shape, strict=True))
-            for corner in itertools.product(*self.starts(image.shape[1:]))
+            (number, box)
+            for number, (image, left_out) in enumerate(itertools.zip_longest(images, skip))
+            for box in self._boxes(image, left_out)
         ]
-        if skip is not None:
-            boxes = [box for box in boxes if not skip(image[(slice(None), *box)])]
         batches = [boxes[first : first + self._batch] for first in range(0, len(boxes), self._batch)]
 
-        def run(batch: Sequence[Box]) -> list[T]:
+        def run(batch: Sequence[tuple[int, Box]]) -> list[T]:
             # Inference mode belongs to a thread.
             with torch.inference_mode():
-                return list(work(self._stacked(image, batch), batch))
+                return list(work(self._stacked(images, batch), [box for _, box in batch]))
 
         for first in range(0, len(batches), self._workers):
             group = batches[first : first + self._workers]
             for batch, results in zip(group, self._threads.map(run, group), strict=True):
-                yield from zip(batch, results, strict=False)
+                for (number, box), result in zip(batch, results, strict=False):
+                    yield number, box, result
 
-    def _stacked(self, image: torch.Tensor, boxes: Sequence[Box]) -> torch.Tensor:
-        tiles = torch.stack([image[(slice(None), *box)] for box in boxes])
+    def _boxes(self, image: torch.Tensor, skip: Skip | None) -> list[Box]:
+        boxes = [
+            tuple(slice(first, first + n) for first, n in zip(corner, self.shape, strict=True))
+            for corner in itertools.product(*self.starts(image.shape[1:]))
+        ]
+        return boxes if skip is None else [box for box in boxes if not skip(image[(slice(None), *box)])]
+
+    def _stacked(self, images: Sequence[torch.Tensor], batch: Sequence[tuple[int, Box]]) -> torch.Tensor:
+        tiles = torch.stack([images[number][(slice(None), *box)] for number, box in batch])
         if len(tiles) < MIN_BATCH and self._hardware.device.type == "cpu":
             tiles = tiles.expand(MIN_BATCH, *tiles.shape[1:]).contiguous()
         return self._hardware.arranged(tiles)
