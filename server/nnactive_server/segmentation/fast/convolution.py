@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn
@@ -28,12 +28,16 @@ MIN_VOXELS = 256
 
 def fits(layer: nn.Module) -> bool:
     """Whether a layer can be a `FastConvolution`."""
+    return is_plain(layer) and (_fits_strided(layer) if max(layer.stride) > 1 else _fits_dense(layer))
+
+
+def is_plain(layer: nn.Module) -> TypeGuard[nn.Conv3d]:
+    """Whether a layer is a convolution with kernel 3 and padding 1 that our loops can do."""
     return (
         type(layer) is nn.Conv3d
         and (layer.kernel_size, layer.dilation, layer.groups) == ((3, 3, 3), (1, 1, 1), 1)
         and (layer.padding, layer.padding_mode) == ((1, 1, 1), "zeros")
         and layer.out_channels % math.lcm(ROWS, INPUTS) == 0
-        and (_fits_strided(layer) if max(layer.stride) > 1 else _fits_dense(layer))
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     )
 

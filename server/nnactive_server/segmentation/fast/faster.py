@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from nnactive_server.segmentation.hardware import Hardware
 
 
 def make_faster(network: nn.Module, hardware: Hardware) -> int:
-    """Let a network's layers use the faster loops, where there are any: float32 on a CPU.
+    """Let a network's layers use the faster loops, where there are any: on a CPU, in float32 or bfloat16.
 
     Weights, their names and what the network computes stay as they are, up to rounding.
 
@@ -21,21 +23,20 @@ def make_faster(network: nn.Module, hardware: Hardware) -> int:
     Returns:
         How many layers were changed.
     """
-    if hardware.device.type != "cpu" or hardware.autocast is not None:
+    if hardware.device.type != "cpu" or hardware.autocast not in (None, torch.bfloat16):
         return 0
-    from nnactive_server.segmentation.fast import convolution, normalisation, transposed
+    from nnactive_server.segmentation.fast import convolution, mixed, normalisation, transposed
     from nnactive_server.segmentation.fast.compiled import usable
 
-    fitting = {
-        module: kind
-        for module in network.modules()
-        for kind, fits in (
-            (convolution.FastConvolution, convolution.fits),
-            (transposed.FastTransposed, transposed.fits),
-            (normalisation.FastNorm, normalisation.fits),
-        )
-        if fits(module)
-    }
+    kinds: tuple[tuple[type[nn.Module], Callable[[nn.Module], bool]], ...] = (
+        (convolution.FastConvolution, convolution.fits),
+        (transposed.FastTransposed, transposed.fits),
+        (normalisation.FastNorm, normalisation.fits),
+    )
+    if hardware.autocast is not None:
+        # oneDNN is fast in 16 bits but for one thing.
+        kinds = ((mixed.MixedConvolution, mixed.fits),)
+    fitting = {module: kind for module in network.modules() for kind, fits in kinds if fits(module)}
     if not fitting or not usable():
         return 0
     for module, kind in fitting.items():
