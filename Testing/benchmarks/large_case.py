@@ -29,6 +29,7 @@ import numpy as np
 from apart import apart, peak_bytes
 from table import head, line, machine_line
 
+from nnactive_server.core.features import Embedding
 from nnactive_server.core.files import write_json
 from nnactive_server.core.geometry import Geometry
 from nnactive_server.core.labels import LabelSet
@@ -40,6 +41,7 @@ from nnactive_server.loop.pool import Offers
 from nnactive_server.query import Request, get_strategy
 
 CASE = "large"
+PATCH = (64, 64, 64)
 WHOLE = 1 << 60
 STRATEGIES = ("predictive-entropy", "clasp-pe")
 
@@ -108,10 +110,10 @@ def predict(root: Path, options: argparse.Namespace, memory: int, name: str) -> 
     torch.set_num_threads(options.threads)
     project = RawDataset.open(root)
     ours = engine(project, root, options, memory)
-    ours._weights(root / "members")
-    _ = ours._network
+    ours._predictor.weights(root / "members")
+    _ = ours._predictor.network
     if options.made_up:
-        ours._query_window.planes = partial(made_up, options.classes)
+        ours._predictor.query_window.planes = partial(made_up, options.classes)
     outputs = Outputs(root / "members", [OutputFolder(root / name)], labels(options.classes))
     with Sampler(root / "work") as sampler:
         start = time.perf_counter()
@@ -131,10 +133,23 @@ def made_up(classes: int, _network: object, image: np.ndarray, _flips: object) -
         yield fine[:, : plane.shape[0], : plane.shape[1]] + torch.from_numpy(np.array(plane))
 
 
+def embed(root: Path, options: argparse.Namespace, kind: str) -> Iterator[dict[str, float]]:
+    """What the features of all members take, for strategies that choose by them."""
+    project = RawDataset.open(root)
+    ours = engine(project, root, options, WHOLE)
+    outputs = Outputs(root / "members", [OutputFolder(root / kind)], labels(options.classes))
+    cell = Request(20, PATCH, 0, 5, 1).cell
+    with Sampler(root / "work") as sampler:
+        start = time.perf_counter()
+        outputs.make_features(ours, CASE, Embedding(kind), cell)
+        seconds = time.perf_counter() - start
+    yield cost(sampler, seconds, root / kind)
+
+
 def query(root: Path, options: argparse.Namespace, name: str, strategy: str) -> Iterator[dict[str, float]]:
     """What a strategy takes for the large case's candidates."""
     outputs = Outputs(root / "members", [OutputFolder(root / name)], labels(options.classes))
-    request = Request(20, (64, 64, 64), 0, 5, 1)
+    request = Request(20, PATCH, 0, 5, 1)
     with Sampler(root / "work") as sampler:
         start = time.perf_counter()
         Offers(RawDataset.open(root), outputs, get_strategy(strategy), request).offer(CASE, ())
@@ -242,6 +257,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="of torch while weights are loaded")
     parser.add_argument("--zoom", type=float, default=1.0, help="size of the plan's voxels in the case's")
     parser.add_argument("--memory", type=float, help="gigabytes for slabs; else the product's limit")
+    parser.add_argument("--embed", action="store_true", help="also features, with the network in any case")
     parser.add_argument("--made-up", action="store_true", help="logits from a generator, not the network")
     parser.add_argument("--slabs-only", action="store_true", help="not the whole arrays, which need far more")
     parser.add_argument("--folder", type=Path, help="on a disk with room; by default the temporary one")
@@ -265,6 +281,9 @@ def main() -> None:
         for strategy in STRATEGIES:
             (found,), _ = apart(query, root, options, "slabs", strategy)
             print(row(f"query, {strategy}", found), flush=True)
+        for kind in Embedding if options.embed else ():
+            (found,), _ = apart(embed, root, options, kind.value)
+            print(row(f"features, {kind.value}", found), flush=True)
         print(f"\nBefore the prediction begins, {before / 1e9:.2f} GB are anonymous.")
         if len(ways) == 2:
             print(f"The maps differ: {differences(root, *ways)}.")
