@@ -111,6 +111,16 @@ def test_no_more_waits_than_memory_is_meant_for_it(watched, monkeypatch):
     assert set(counts) == {2}
 
 
+def test_no_more_cases_are_computed_together_than_are_meant_to(watched, monkeypatch):
+    make, folder, counts = watched
+    engine = make(TOGETHER)
+    monkeypatch.setattr(ahead, "CASES", 3)
+    engine.expect(folder, CASES)
+    for case in CASES:
+        softmax(engine, folder, case)
+    assert counts == [3, 3, 1, 1]
+
+
 def test_a_case_that_needs_slabs_is_left_out_of_a_group(watched):
     make, folder, counts = watched
     engine = make(TOGETHER)
@@ -134,3 +144,13 @@ def test_other_questions_meanwhile_do_not_disturb(watched):
     counts[:] = before
     for case in (*CASES[1:], CASES[0], "case_4"):  # the last two out of turn
         np.testing.assert_allclose(softmax(engine, folder, case), softmax(plain, folder, case), atol=1e-5)
+
+
+def test_after_memory_was_short_cases_are_predicted_alone(watched):
+    make, folder, counts = watched
+    engine = make(TOGETHER)
+    engine.expect(folder, CASES)
+    for _ in engine.slabs(folder, CASES[0], sparing=True):
+        pass
+    softmax(engine, folder, CASES[1])
+    assert set(counts) <= {1}

@@ -15,6 +15,8 @@ from nnactive_server.segmentation.prediction.inference import Pass
 
 KEPT_BYTES = 2**30
 """Logits of coming cases that may wait on the device."""
+CASES = 64
+"""Most cases computed together: their tiles fill any GPU, and each keeps a file open."""
 
 Logits = Callable[[], torch.Tensor]
 """Computes the logits (C, z, y, x) of a pass, or has them already."""
@@ -43,25 +45,30 @@ class Ahead:
     def of(self, case: str) -> list[Logits]:
         """The passes of a case; of one that nobody expected, too."""
         if case not in self._waiting:
-            coming = self._cases[self._cases.index(case) + 1 :] if case in self._cases else []
-            group = _Group(dict(self._together(case, coming)))
+            group = _Group(dict(self._together(case)))
             # What nobody asked for after all is dropped here.
             self._waiting = dict.fromkeys(group.passes, group)
         return self._waiting.pop(case).of(case)
 
-    def _together(self, case: str, coming: Sequence[str]) -> Iterator[tuple[str, Sequence[Pass]]]:
+    def _together(self, case: str) -> Iterator[tuple[str, Sequence[Pass]]]:
         """The passes of the case, and of those after it whose logits may wait."""
         passes = self._passes(case)
         yield case, passes
         if self._size(case) is None or not all(each.sees_only_voxels for each in passes):
             return
         left = KEPT_BYTES
-        for other in coming:
+        for other in self._after(case):
             size = self._size(other)
             if size is None or size * len(passes) > left:
                 return
             left -= size * len(passes)
             yield other, self._passes(other)
+
+    def _after(self, case: str) -> list[str]:
+        if case not in self._cases:
+            return []
+        place = self._cases.index(case)
+        return self._cases[place + 1 : place + CASES]
 
 
 class _Group:
