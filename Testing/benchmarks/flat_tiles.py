@@ -67,7 +67,7 @@ def rows(engine: Engine, members: Path, dataset: RawDataset, case: str) -> list[
     for limit in LIMITS:
         profile = get_profile("fast-cpu", members=1, skip_flat=limit)
         ours = Engine(dataset, engine._workdir, profile)
-        calls = counted(ours)
+        calls = counted(ours, members)
         next(iter(ours.predict(members, case)))  # loads what is loaded once
         calls.clear()
         start = time.perf_counter()
@@ -84,10 +84,11 @@ def rows(engine: Engine, members: Path, dataset: RawDataset, case: str) -> list[
     return found
 
 
-def counted(engine: Engine) -> list[int]:
-    """Receives the number of tiles of each call of the network."""
+def counted(engine: Engine, members: Path) -> list[int]:
+    """Receives the number of tiles of each call of the networks."""
     calls: list[int] = []
-    engine._predictor.network.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
+    for network in engine._predictor.networks(members):
+        network.register_forward_pre_hook(lambda _, given: calls.append(len(given[0])))
     return calls
 
 

@@ -110,8 +110,7 @@ def predict(root: Path, options: argparse.Namespace, memory: int, name: str) -> 
     torch.set_num_threads(options.threads)
     project = RawDataset.open(root)
     ours = engine(project, root, options, memory)
-    ours._predictor.weights(root / "members")
-    _ = ours._predictor.network
+    ours._predictor.networks(root / "members")
     if options.made_up:
         ours._predictor.query_window.planes = partial(made_up, options.classes)
     outputs = Outputs(root / "members", [OutputFolder(root / name)], labels(options.classes))

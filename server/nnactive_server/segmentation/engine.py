@@ -268,8 +268,8 @@ class Engine:
             return self._sparing.embed(members, case, kind, cell)
         with tile_threads(self._hardware):
             properties = self._store.properties(case)
-            weights, image = self._predictor.weights(members), self._store.image(case)
-            return self._embedder.embed(self._predictor.network, weights, image, properties, kind, cell)
+            networks, image = self._predictor.networks(members), self._store.image(case)
+            return self._embedder.embed(networks, image, properties, kind, cell)
 
     def _training(
         self, out: Path, cases: Sequence[str], seed: int, cycle: int, warm_start: Path | None

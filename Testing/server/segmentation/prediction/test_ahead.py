@@ -68,7 +68,8 @@ def test_cases_together_are_the_cases_alone(watched, changes, words):
 def test_tiles_of_several_cases_travel_in_one_batch(watched):
     make, folder, _ = watched
     engine, batches = make(TOGETHER), []
-    engine._predictor.network.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
+    for network in engine._predictor.networks(folder):
+        network.register_forward_pre_hook(lambda _, given: batches.append(len(given[0])))
 
     def calls(expected):
         batches.clear()

@@ -38,8 +38,7 @@ class Case:
 
     def embed(self, kind, cell, step=0.75, dims=32, hardware=FLOAT32):
         embedder = Embedder(self.engine.plan, hardware, step, dims)
-        state = self.network.state_dict()
-        return embedder.embed(self.network, [state], self.image, self.properties, kind, cell)
+        return embedder.embed([self.network], self.image, self.properties, kind, cell)
 
 
 def prepared(project, folder: Path, case: str, **changes: Any) -> Case:

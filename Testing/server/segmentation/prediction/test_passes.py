@@ -39,7 +39,7 @@ def test_flips_of_a_network_that_looks_at_single_voxels_agree(trained):
     network = nn.Conv3d(1, 3, 1)
     window, image = flips_window(trained[0]), random_image(20, 30, 17)
     plain = SlidingWindow(trained[0].plan, detect(), 0.75).logits(network, image)
-    found = [compute() for compute in flip_passes(window, network, network.state_dict(), image)]
+    found = [compute() for compute in flip_passes(window, network, image)]
     assert len(found) == 8
     for logits in found:
         torch.testing.assert_close(logits, plain, atol=1e-5, rtol=0)
@@ -52,7 +52,7 @@ def test_each_flip_is_that_of_the_image_flipped_and_the_answer_flipped_back(trai
     network.eval()
     window, image = flips_window(engine), random_image(*engine.plan.configuration.patch_size)
     plain = SlidingWindow(engine.plan, detect(), 0.75)
-    found = [compute() for compute in flip_passes(window, network, network.state_dict(), image)]
+    found = [compute() for compute in flip_passes(window, network, image)]
     assert window.flips[0] == ()
     assert len(set(window.flips)) == len(found) == 8
     for axes, logits in zip(window.flips, found, strict=True):
@@ -112,10 +112,10 @@ def test_dropout_passes_do_not_depend_on_the_order_of_cases_or_on_what_runs_in_b
 
 
 def test_each_case_draws_channels_of_its_own(with_dropout):
-    engine, _ = with_dropout
-    network, image = engine._predictor.network, random_image(20, 30, 17)
-    window, state = SlidingWindow(engine.plan, detect(), 0.75), network.state_dict()
-    one, other = (dropout_passes(window, network, state, image, case, 1)[0]() for case in ("a", "b"))
+    engine, members = with_dropout
+    (network,), image = engine._predictor.networks(members), random_image(20, 30, 17)
+    window = SlidingWindow(engine.plan, detect(), 0.75)
+    one, other = (dropout_passes(window, network, image, case, 1)[0]() for case in ("a", "b"))
     assert not torch.allclose(one, other, atol=1e-3)
 
 
@@ -160,7 +160,7 @@ def test_dropout_of_a_network_without_is_an_error_that_says_what_to_do(trained, 
     with pytest.raises(SegmentationError, match=r"no dropout layers; set dropout above 0 in a new project"):
         next(other.predict(members, "case_4"))
     with pytest.raises(SegmentationError, match="no dropout layers"):
-        dropout_passes(flips_window(engine), nn.Conv3d(1, 1, 1), {}, random_image(4, 4, 4), "x", 2)
+        dropout_passes(flips_window(engine), nn.Conv3d(1, 1, 1), random_image(4, 4, 4), "x", 2)
 
 
 def test_a_case_that_is_not_prepared_is_named(trained, tmp_path: Path):

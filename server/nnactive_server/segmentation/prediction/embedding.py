@@ -126,8 +126,7 @@ class Embedder:
 
     def embed(
         self,
-        network: nn.Module,
-        weights: Sequence[Mapping[str, torch.Tensor]],
+        networks: Sequence[nn.Module],
         image: np.ndarray,
         properties: Mapping[str, Any],
         kind: Embedding,
@@ -136,8 +135,7 @@ class Embedder:
         """Features of each member, stacked along the first axis; 0 in cells outside the non-zero crop.
 
         Args:
-            network: receives each member's weights in turn, deep supervision off.
-            weights: one state dict per member.
+            networks: of the members, ready to predict, deep supervision off.
             image: preprocessed image (channels, z, y, x).
             properties: of the preprocessed case.
             kind: what a feature is.
@@ -151,11 +149,7 @@ class Embedder:
         turned = properties["shape_before_cropping"]
         padded, inside = self._tiles.padded(image)
         axes = self._axes(padded.shape[1:], inside, properties, [cell[axis] for axis in forward])
-        network.eval()
-        grids = []
-        for state in weights:
-            network.load_state_dict(state)
-            grids.append(self._means(network, padded, kind, axes))
+        grids = [self._means(network, padded, kind, axes) for network in networks]
         values = np.concatenate(grids).transpose(0, *(axis + 1 for axis in backward))
         shape = index3([turned[axis] for axis in backward])
         return FeatureGrid(np.ascontiguousarray(values), cell, shape)

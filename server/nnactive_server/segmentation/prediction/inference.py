@@ -8,8 +8,8 @@ nnU-Net's; the probabilities agree with stock nnU-Net's for the same weights.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,6 @@ from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
 from nnactive_server.segmentation.prediction.flat import FlatTiles, background_where
 from nnactive_server.segmentation.prediction.tiles import Tiles
-
-State = Mapping[str, torch.Tensor]
 
 
 class SlidingWindow:
@@ -172,8 +170,7 @@ class Pass:
 
     Attributes:
         window: how tiles are laid.
-        network: receives the weights, deep supervision off.
-        state: weights.
+        network: ready to predict, deep supervision off.
         image: (channels, z, y, x) float32.
         flips: averaged; by default all of the window's.
         setting: what the network is put in while it predicts.
@@ -181,7 +178,6 @@ class Pass:
 
     window: SlidingWindow
     network: nn.Module
-    state: State
     image: np.ndarray
     flips: Sequence[tuple[int, ...]] | None = None
     setting: Callable[[], AbstractContextManager[None]] = nullcontext
@@ -192,7 +188,7 @@ class Pass:
 
     def together(self, others: Sequence[Pass]) -> list[torch.Tensor]:
         """Its logits and those of passes that differ from it in their images alone."""
-        with self._ready():
+        with self.setting():
             images = [self.image, *(other.image for other in others)]
             return self.window.together(self.network, images, self.flips)
 
@@ -203,16 +199,8 @@ class Pass:
 
     def planes(self) -> Iterator[torch.Tensor]:
         """Logits (C, y, x) of one plane after the other, see `SlidingWindow.planes`."""
-        with self._ready():
-            yield from self.window.planes(self.network, self.image, self.flips)
-
-    @contextmanager
-    def _ready(self) -> Iterator[None]:
         with self.setting():
-            # Between two passes somebody else may have predicted with the same network.
-            self.network.load_state_dict(self.state)
-            self.network.eval()
-            yield
+            yield from self.window.planes(self.network, self.image, self.flips)
 
 
 def pass_softmax(

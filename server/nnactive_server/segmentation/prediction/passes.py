@@ -17,34 +17,31 @@ from torch import nn
 
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.core.rng import Key, generator
-from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow, State
+from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow
 
 
-def ensemble_passes(
-    window: SlidingWindow, network: nn.Module, weights: Sequence[State], image: np.ndarray
-) -> list[Pass]:
-    """One pass for each member's weights, averaged over the window's flips.
+def ensemble_passes(window: SlidingWindow, networks: Sequence[nn.Module], image: np.ndarray) -> list[Pass]:
+    """One pass for each member, averaged over the window's flips.
 
     Args:
         window: how tiles are laid.
-        network: receives the weights, deep supervision off.
-        weights: one state dict per member.
+        networks: of the members, ready to predict, deep supervision off.
         image: preprocessed image (channels, z, y, x).
     """
-    return [Pass(window, network, state, image) for state in weights]
+    return [Pass(window, network, image) for network in networks]
 
 
-def flip_passes(window: SlidingWindow, network: nn.Module, state: State, image: np.ndarray) -> list[Pass]:
+def flip_passes(window: SlidingWindow, network: nn.Module, image: np.ndarray) -> list[Pass]:
     """One pass of one network for each of the window's flips, none first: test-time augmentation.
 
     Wang et al. 2019, Neurocomputing 338. Tiles are flipped, not the image, so the mean of the logits is what
     nnU-Net's mirroring predicts.
     """
-    return [Pass(window, network, state, image, [axes]) for axes in window.flips]
+    return [Pass(window, network, image, [axes]) for axes in window.flips]
 
 
 def dropout_passes(
-    window: SlidingWindow, network: nn.Module, state: State, image: np.ndarray, case: str, passes: int
+    window: SlidingWindow, network: nn.Module, image: np.ndarray, case: str, passes: int
 ) -> list[Pass]:
     """Passes of one network with random channels left out: Monte-Carlo dropout.
 
@@ -62,7 +59,7 @@ def dropout_passes(
         )
 
     return [
-        Pass(window, network, state, image, setting=partial(thinned, network, case, number))
+        Pass(window, network, image, setting=partial(thinned, network, case, number))
         for number in range(passes)
     ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -58,7 +59,7 @@ class Predictor:
 
     def __init__(self, plan: Plan, store: CaseStore, profile: Profile, hardware: Hardware) -> None:
         self._plan, self._store, self._profile, self._hardware = plan, store, profile, hardware
-        self._loaded: tuple[Path, list[dict[str, torch.Tensor]]] | None = None
+        self._loaded: tuple[Path, list[torch.nn.Module]] | None = None
         self._ahead: tuple[Asked, Ahead] | None = None
 
     def expect(self, asked: Asked, cases: Sequence[str]) -> None:
@@ -84,30 +85,33 @@ class Predictor:
         Raises:
             SegmentationError: a member or the case is missing, or dropout asked of a network without.
         """
-        weights, image, member = self.weights(asked.members), self._store.image(case), asked.member
-        if member is not None and not 0 <= member < len(weights):
-            raise SegmentationError(f"{asked.members}: no member {member}; {len(weights)} were trained")
+        networks, image, member = self.networks(asked.members), self._store.image(case), asked.member
+        if member is not None and not 0 <= member < len(networks):
+            raise SegmentationError(f"{asked.members}: no member {member}; {len(networks)} were trained")
         if asked.test or member is not None:
-            chosen = weights if member is None else [weights[member]]
-            return ensemble_passes(self._test_window, self.network, chosen, image)
+            chosen = networks if member is None else [networks[member]]
+            return ensemble_passes(self._test_window, chosen, image)
         window, kind = self.query_window, self._profile.pool_members
         if kind is PoolMembers.FLIPS:
-            return flip_passes(window, self.network, weights[-1], image)
+            return flip_passes(window, networks[-1], image)
         if kind is PoolMembers.DROPOUT:
-            passes = self._profile.dropout_passes
-            return dropout_passes(window, self.network, weights[-1], image, case, passes)
-        return ensemble_passes(window, self.network, weights, image)
+            return dropout_passes(window, networks[-1], image, case, self._profile.dropout_passes)
+        return ensemble_passes(window, networks, image)
 
-    def weights(self, members: Path) -> list[dict[str, torch.Tensor]]:
-        """State dicts of all members in a folder, kept until another folder is asked for."""
+    def networks(self, members: Path) -> list[torch.nn.Module]:
+        """The networks of all members in a folder, ready to predict; kept until another folder is asked for.
+
+        Raises:
+            SegmentationError: one is missing.
+        """
         if self._loaded is None or self._loaded[0] != members:
+            self._loaded = None
             count = len(read_training(members).held_out)
-            paths = [member_path(members, m) for m in range(count)]
-            self._loaded = members, [load_weights(path, self._hardware.device) for path in paths]
+            self._loaded = members, [self._network(member_path(members, m)) for m in range(count)]
         return self._loaded[1]
 
     def forget(self) -> None:
-        """Free the memory of weights and of cases predicted ahead."""
+        """Free the memory of networks and of cases predicted ahead."""
         self._loaded = self._ahead = None
 
     @cached_property
@@ -119,13 +123,19 @@ class Predictor:
         return Recipe(self._plan, self._profile.augmentation)
 
     @cached_property
-    def network(self) -> torch.nn.Module:
-        """The network that receives the weights, deep supervision off."""
+    def _untrained(self) -> torch.nn.Module:
+        """A network with random weights, deep supervision off."""
         from nnactive_server.segmentation.training.recipe import deep_supervision
 
         network = self._hardware.place(self.recipe.network())
         deep_supervision(network, on=False)
         make_faster(network, self._hardware)
+        return network.eval()
+
+    def _network(self, weights: Path) -> torch.nn.Module:
+        state = load_weights(weights, self._hardware.device)
+        network = deepcopy(self._untrained)
+        network.load_state_dict(state)
         return network
 
     @cached_property
