@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import threading
 import types
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
+from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
 from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.prediction.tiles import one_ahead
 from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 
@@ -81,3 +85,37 @@ def test_images_of_any_size_are_covered(trained, shape):
     logits = SlidingWindow(engine.plan, detect(), 1.0).logits(network, np.zeros((1, *shape), np.float32))
     assert tuple(logits.shape) == (3, *shape)
     assert bool(torch.isfinite(logits).all())
+
+
+def test_the_next_pass_is_computed_while_one_is_used():
+    begun = [threading.Event() for _ in range(3)]
+
+    def work(number):
+        begun[number].set()
+        return number
+
+    results = one_ahead([partial(work, number) for number in range(3)])
+    assert next(results) == 0
+    assert begun[1].wait(10)
+    assert not begun[2].is_set()
+    assert list(results) == [1, 2]
+    assert list(one_ahead([])) == []
+
+
+def test_an_error_ahead_comes_when_its_turn_has_come():
+    def fail():
+        raise SegmentationError("no")
+
+    results = one_ahead([lambda: 1, fail])
+    assert next(results) == 1
+    with pytest.raises(SegmentationError, match="no"):
+        next(results)
+
+
+def test_predicting_ahead_changes_nothing(trained):
+    engine, members = trained
+    found = []
+    for hardware in (replace(engine.hardware, threads=2), replace(engine.hardware, threads=1)):
+        other = Engine(engine._dataset, engine._workdir, engine._profile, hardware=hardware)
+        found.append(np.stack(list(other.predict(members, "case_4"))))
+    np.testing.assert_array_equal(*found)

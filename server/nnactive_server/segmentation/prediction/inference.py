@@ -203,20 +203,6 @@ class Pass:
             yield from self.window.planes(self.network, self.image, self.flips)
 
 
-def pass_softmax(
-    passes: Iterable[Callable[[], torch.Tensor]], properties: dict[str, Any], plan: Plan
-) -> Iterator[torch.Tensor]:
-    """For each pass, softmax (C, z, y, x) float32 on the case's own grid, on its device; made when asked for.
-
-    Args:
-        passes: see `passes.py`; each gives logits (C, z, y, x).
-        properties: of the preprocessed case.
-        plan: for resampling and axis order.
-    """
-    for compute in passes:
-        yield to_case_grid(compute(), properties, plan)
-
-
 def _move_up(values: torch.Tensor, axis: int, by: int) -> None:
     """Drop the first planes along an axis; those that follow move to the front, zeros come behind."""
     planes = values.movedim(axis, 0)
