@@ -56,7 +56,7 @@ class NumpyEngine:
         self.project, self.workdir, self.profile = project, workdir, profile
         self.monitor = monitor or Monitor()
         self.predicted: list[str] = []
-        self.expected: list[list[str]] = []
+        self.expected: list[tuple[int | None, str]] = []
         self.slab_axis, self.slab_planes = 0, 0
         self.sparing: list[bool] = []
         self.embedded: list[tuple[str, str]] = []
@@ -126,8 +126,8 @@ class NumpyEngine:
     def expect(
         self, members: Path, cases: Sequence[str], *, test: bool = False, member: int | None = None
     ) -> None:
-        del members, test, member
-        self.expected.append(list(cases))
+        del members, test
+        self.expected += [(member, case) for case in cases]
 
     def predict(self, members: Path, case: str, *, test: bool = False) -> Iterator[np.ndarray]:
         del test

@@ -140,7 +140,7 @@ def test_each_case_is_judged_by_the_member_that_never_saw_it(make_trained):
     engine, folder = make_trained()
     found = cross_validate(folder, engine.project, engine)
     assert sorted(case for _, case in engine.judged) == list(engine.project.cases[:4])
-    assert engine.judged == held_out_pairs(engine, folder)
+    assert engine.judged == held_out_pairs(engine, folder) == engine.expected
     assert [fold["cases"] for fold in found["folds"]] == [2, 1, 1]
     for fold, cases in zip(found["folds"], engine.held_out(folder.members), strict=True):
         truth = [engine.project.read_label(case).array.ravel() for case in cases]

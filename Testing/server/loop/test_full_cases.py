@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from nnactive_server.core.errors import Cancelled
 from nnactive_server.core.patch import Patch
 from nnactive_server.loop.pool import Offers
 from nnactive_server.loop.requery import requery
@@ -51,6 +52,18 @@ def test_people_get_their_maps_nevertheless(full):
     quality = cycle.complete_maps(full.project.cases)
     assert sorted(full.engine.predicted) == list(full.project.cases)
     assert set(quality) == set(full.project.cases)
+
+
+def test_the_engine_is_told_before_which_cases_it_will_predict_and_in_what_order(full, recorder):
+    with pytest.raises(Cancelled):
+        full.cycle(monitor=recorder("predict", limit=1)).run()
+    full.engine.expected.clear()
+    before = len(full.engine.predicted)
+    cycle = full.cycle()
+    cycle.run()
+    cycle.complete_maps(full.project.cases)
+    assert [case for _, case in full.engine.expected] == full.engine.predicted[before:]
+    assert before == 1
 
 
 def test_strategies_that_compare_with_what_is_annotated_see_all_cases(full):
