@@ -8,7 +8,7 @@ BIN := .venv/bin
 # What Python compiles is kept, whatever the environment says: tests start hundreds of processes.
 PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-.PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-train bench-slicer screenshots clean
+.PHONY: venv system demo test test-all lint format bench bench-query bench-server bench-train bench-gpu bench-slicer screenshots clean
 
 venv: .venv/installed
 
@@ -53,6 +53,11 @@ bench-server: venv
 
 bench-train: venv
 	$(BIN)/python Testing/benchmarks/train.py --paper
+
+# Where there is a GPU: members side by side, and a plan that fills it.
+bench-gpu: venv
+	$(BIN)/python Testing/benchmarks/members.py
+	$(BIN)/python Testing/benchmarks/train.py --large
 
 bench-slicer: system
 	PYTHONPATH=.:Testing:Testing/NNActiveLogic/client $(BIN)/python Testing/benchmarks/slicer_bench.py

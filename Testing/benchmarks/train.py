@@ -2,6 +2,8 @@
 
     python Testing/benchmarks/train.py             the `fast-cpu` plan, about three minutes on two cores
     python Testing/benchmarks/train.py --paper     also nnU-Net's own plan for these images, some minutes more
+    python Testing/benchmarks/train.py --large     instead, nnU-Net's plan for images of 160x160x160, two
+                                                   crops of 128x128x128 a step; for a GPU
 
 Hippocampus images from ../shared/data when they are there, phantoms otherwise, one patch of 20x20x20
 annotated in each of ten. Everything is measured in this run, part by part, on the best device there is.
@@ -19,13 +21,16 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from run import project_of, source
 from table import head, line, machine_line, median_seconds
 from train_split import Split, finisher, forward_flops, peak_flops
 from train_stock import split_seconds, stock_step
 
-from nnactive_server.dataset import RawDataset
+from nnactive_server.core.geometry import Geometry
+from nnactive_server.core.labels import LabelSet
+from nnactive_server.dataset import RawDataset, write_volume
 from nnactive_server.loop.outputs import OutputFolder, Outputs
 from nnactive_server.segmentation import Engine, export_model, get_profile
 from nnactive_server.segmentation.prediction import inference
@@ -183,6 +188,21 @@ class Bench:
         )
 
 
+def volumes(root: Path, edge: int) -> RawDataset:
+    """Two images of random numbers, cubes of so many voxels of 1 mm, with a labelled ball in each."""
+    rng = np.random.default_rng(0)
+    RawDataset.create(root, LabelSet(("ball",)), ("CT",), ".nii.gz", "Large")
+    shape = (edge,) * 3
+    geometry = Geometry(shape, (1.0,) * 3, (0.0,) * 3, (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    far = sum((axis - edge / 2) ** 2 for axis in np.ogrid[:edge, :edge, :edge])
+    ball = (far < (edge / 4) ** 2).astype(np.uint8)
+    for case in ("large_0", "large_1"):
+        values = (rng.normal(size=shape) * 100 + 300.0 * ball + 1).astype(np.int16)
+        write_volume(root / "imagesTr" / f"{case}_0000.nii.gz", values, geometry)
+        write_volume(root / "labelsTr" / f"{case}.nii.gz", ball, geometry)
+    return RawDataset.open(root)
+
+
 def ms(seconds: float) -> str:
     return f"{1000 * seconds:.1f} ms"
 
@@ -190,6 +210,8 @@ def ms(seconds: float) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--paper", action="store_true", help="also nnU-Net's own plan, five times slower")
+    parser.add_argument("--large", action="store_true", help="nnU-Net's plan for large images, nothing else")
+    parser.add_argument("--edge", type=int, default=160, help="voxels of these images along each axis")
     parser.add_argument("--steps", type=int, default=STEPS, help="training steps that are timed")
     parser.add_argument("--batch", type=int, help="crops of a step; as the profile has it when not given")
     arguments = parser.parse_args()
@@ -197,6 +219,11 @@ def main() -> None:
     profile = replace(profile, batch_size=arguments.batch or profile.batch_size)
     print(machine_line())
     with tempfile.TemporaryDirectory() as name:
+        if arguments.large:
+            large = Bench(volumes(Path(name) / "truth", arguments.edge), Path(name), get_profile("paper"))
+            print(head(f"one training step, {large.title()}", "ours", "stock nnU-Net", "ratio"))
+            print("\n".join(large.training(arguments.steps)), flush=True)
+            return
         truth = source(Path(name))
         small = Bench(truth, Path(name), profile)
         print(head(f"one training step, {small.title()}", "ours", "stock nnU-Net", "ratio"))
