@@ -12,7 +12,9 @@ import torch
 from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
+from nnactive_server.segmentation.prediction import predictor
 from nnactive_server.segmentation.prediction.inference import SlidingWindow
+from nnactive_server.segmentation.prediction.slabs import Grids
 from nnactive_server.segmentation.prediction.tiles import one_ahead
 from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
@@ -112,10 +114,18 @@ def test_an_error_ahead_comes_when_its_turn_has_come():
         next(results)
 
 
-def test_predicting_ahead_changes_nothing(trained):
+@pytest.mark.parametrize(
+    ("changes", "overlaps"),
+    [({"threads": 2}, True), ({"threads": 1}, False), ({"frugal": True}, False), ({"share": 1.5}, False)],
+    ids=["two cores", "one core", "frugal", "little memory"],
+)
+def test_predicting_ahead_needs_cores_and_memory_and_changes_nothing(trained, monkeypatch, changes, overlaps):
     engine, members = trained
-    found = []
-    for hardware in (replace(engine.hardware, threads=2), replace(engine.hardware, threads=1)):
-        other = Engine(engine._dataset, engine._workdir, engine._profile, hardware=hardware)
-        found.append(np.stack(list(other.predict(members, "case_4"))))
-    np.testing.assert_array_equal(*found)
+    plain = list(engine.predict(members, "case_4"))
+    share = changes.pop("share", 100)
+    memory = int(share * Grids.of(engine._store.properties("case_4"), engine.plan).whole_bytes)
+    hardware = replace(engine.hardware, **{"threads": 2, "prediction_bytes": memory, **changes})
+    other, used = Engine(engine._dataset, engine._workdir, engine._profile, hardware=hardware), []
+    monkeypatch.setattr(predictor, "one_ahead", lambda work: used.append(work) or one_ahead(work))
+    np.testing.assert_allclose(list(other.predict(members, "case_4")), plain, atol=1e-5)
+    assert bool(used) is overlaps

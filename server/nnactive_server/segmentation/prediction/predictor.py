@@ -163,12 +163,20 @@ class Predictor:
             yield from map(call, self._ahead[1].of(case))
             return
         passes = self.passes(asked, case)
-        if self._hardware.overlaps and all(each.sees_only_voxels for each in passes):
+        if self._has_room(case) and all(each.sees_only_voxels for each in passes):
             yield from one_ahead(passes)
         else:
             yield from map(call, passes)
 
+    def _has_room(self, case: str) -> bool:
+        """Whether the next pass may be computed while one is used, which takes two more arrays of seven."""
+        twice = 2 * self._grids(case).whole_bytes
+        return self._hardware.overlaps and twice <= self._hardware.prediction_bytes
+
+    def _grids(self, case: str) -> Grids:
+        return Grids.of(self._store.properties(case), self._plan)
+
     def _bytes(self, case: str) -> int | None:
         """What one pass's logits of a case take on the device; None when they do not fit as a whole."""
-        grids = Grids.of(self._store.properties(case), self._plan)
+        grids = self._grids(case)
         return None if needs_slabs(grids, self._plan, self._hardware) else grids.logit_bytes
