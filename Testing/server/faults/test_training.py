@@ -22,6 +22,8 @@ PATCH = (4, 4, 4)
 STAGES = ("answers", "preprocess", "train", "evaluate", "predict", "query")
 OVER = ("succeeded", "failed", "cancelled")
 LONG = 300.0
+STEPS = 15
+"""Of each member: so many that no machine is done with them before it is told to stop."""
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,7 @@ def asleep(tmp_path_factory):
             patch_size=PATCH,
             query_size=3,
             profile="smoke",
+            profile_overrides={"iterations": STEPS},
             planned_cycles=3,
         )
         for name in truth.cases:

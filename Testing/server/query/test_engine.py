@@ -174,7 +174,8 @@ def members_of(rng, kind: str, classes: int, shape, count: int) -> list[np.ndarr
     if kind == "random":
         logits = rng.uniform(0.5, 6) * rng.normal(size=(count, classes, *shape))
         powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return list(powers / powers.sum(axis=1, keepdims=True))
+        # Far from 0, because `tied` takes scores below its last digit for equal.
+        return list(0.99 * powers / powers.sum(axis=1, keepdims=True) + 0.01 / classes)
     sure, torn = np.zeros((2, classes))
     sure[0], torn[:2] = 1, (0.75, 0.25)
     states = {"levels": rng.integers(0, 2, (min(count, 2), *shape)), "constant": np.ones((1, *shape), int)}
