@@ -53,11 +53,6 @@ class Hardware:
         """The same machine, used with as little memory as prediction can do with, at the cost of time."""
         return replace(self, prediction_bytes=self.prediction_bytes // SPARING_PART, frugal=True)
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether the next pass is predicted while one is used: on a CPU with cores and memory to spare."""
-        return self.device.type == "cpu" and self.threads > 1 and not self.frugal
-
     def apart(self, members: int) -> tuple[Hardware, ...]:
         """This machine shared among processes that each train one of so many members; () for one process.
 

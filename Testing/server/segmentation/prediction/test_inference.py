@@ -1,21 +1,15 @@
 from __future__ import annotations
 
-import threading
 import types
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 import torch
 
-from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation import Engine, get_profile
 from nnactive_server.segmentation.hardware import detect
-from nnactive_server.segmentation.prediction import predictor
 from nnactive_server.segmentation.prediction.inference import SlidingWindow
-from nnactive_server.segmentation.prediction.slabs import Grids
-from nnactive_server.segmentation.prediction.tiles import one_ahead
 from nnactive_server.segmentation.training.recipe import Recipe, deep_supervision
 
 
@@ -87,45 +81,3 @@ def test_images_of_any_size_are_covered(trained, shape):
     logits = SlidingWindow(engine.plan, detect(), 1.0).logits(network, np.zeros((1, *shape), np.float32))
     assert tuple(logits.shape) == (3, *shape)
     assert bool(torch.isfinite(logits).all())
-
-
-def test_the_next_pass_is_computed_while_one_is_used():
-    begun = [threading.Event() for _ in range(3)]
-
-    def work(number):
-        begun[number].set()
-        return number
-
-    results = one_ahead([partial(work, number) for number in range(3)])
-    assert next(results) == 0
-    assert begun[1].wait(10)
-    assert not begun[2].is_set()
-    assert list(results) == [1, 2]
-    assert list(one_ahead([])) == []
-
-
-def test_an_error_ahead_comes_when_its_turn_has_come():
-    def fail():
-        raise SegmentationError("no")
-
-    results = one_ahead([lambda: 1, fail])
-    assert next(results) == 1
-    with pytest.raises(SegmentationError, match="no"):
-        next(results)
-
-
-@pytest.mark.parametrize(
-    ("changes", "overlaps"),
-    [({"threads": 2}, True), ({"threads": 1}, False), ({"frugal": True}, False), ({"share": 1.5}, False)],
-    ids=["two cores", "one core", "frugal", "little memory"],
-)
-def test_predicting_ahead_needs_cores_and_memory_and_changes_nothing(trained, monkeypatch, changes, overlaps):
-    engine, members = trained
-    plain = list(engine.predict(members, "case_4"))
-    share = changes.pop("share", 100)
-    memory = int(share * Grids.of(engine._store.properties("case_4"), engine.plan).whole_bytes)
-    hardware = replace(engine.hardware, **{"threads": 2, "prediction_bytes": memory, **changes})
-    other, used = Engine(engine._dataset, engine._workdir, engine._profile, hardware=hardware), []
-    monkeypatch.setattr(predictor, "one_ahead", lambda work: used.append(work) or one_ahead(work))
-    np.testing.assert_allclose(list(other.predict(members, "case_4")), plain, atol=1e-5)
-    assert bool(used) is overlaps

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property, partial
-from operator import call
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,11 +15,11 @@ from nnactive_server.core.errors import SegmentationError
 from nnactive_server.segmentation.fast.faster import make_faster
 from nnactive_server.segmentation.hardware import Hardware
 from nnactive_server.segmentation.plan import Plan
-from nnactive_server.segmentation.prediction.ahead import Ahead
+from nnactive_server.segmentation.prediction.ahead import Ahead, Logits
 from nnactive_server.segmentation.prediction.inference import Pass, SlidingWindow, to_case_grid
 from nnactive_server.segmentation.prediction.passes import dropout_passes, ensemble_passes, flip_passes
 from nnactive_server.segmentation.prediction.slabs import Grids, needs_slabs
-from nnactive_server.segmentation.prediction.tiles import one_ahead, tile_threads
+from nnactive_server.segmentation.prediction.tiles import tile_threads
 from nnactive_server.segmentation.preprocessing import CaseStore
 from nnactive_server.segmentation.profiles import PoolMembers, Profile
 from nnactive_server.segmentation.training.members import read_training
@@ -74,9 +73,9 @@ class Predictor:
     def softmax(self, asked: Asked, case: str) -> Iterator[torch.Tensor]:
         """For each pass of a case, softmax (C, z, y, x) on its own grid, on the device; see `passes`."""
         with tile_threads(self._hardware):
-            on_grid = partial(to_case_grid, properties=self._store.properties(case), plan=self._plan)
-            # Mapped, because a loop's variable would keep logits in memory while their softmax is used.
-            yield from map(on_grid, self._logits(asked, case))
+            properties = self._store.properties(case)
+            for compute in self._logits(asked, case):
+                yield to_case_grid(compute(), properties, self._plan)
 
     def passes(self, asked: Asked, case: str) -> list[Pass]:
         """What is predicted of a case, one pass for each softmax.
@@ -153,30 +152,13 @@ class Predictor:
         axes = self.recipe.mirror_axes if mirroring else ()
         return SlidingWindow(self._plan, self._hardware, step, axes, self._profile.skip_flat)
 
-    def _logits(self, asked: Asked, case: str) -> Iterator[torch.Tensor]:
-        """Logits (C, z, y, x) of each pass of a case.
-
-        On a GPU together with those of the cases expected after it; on several cores the next pass is
-        computed while one is used.
-        """
-        if self._ahead is not None and self._ahead[0] == asked:
-            yield from map(call, self._ahead[1].of(case))
-            return
-        passes = self.passes(asked, case)
-        if self._has_room(case) and all(each.sees_only_voxels for each in passes):
-            yield from one_ahead(passes)
-        else:
-            yield from map(call, passes)
-
-    def _has_room(self, case: str) -> bool:
-        """Whether the next pass may be computed while one is used, which takes two more arrays of seven."""
-        twice = 2 * self._grids(case).whole_bytes
-        return self._hardware.overlaps and twice <= self._hardware.prediction_bytes
-
-    def _grids(self, case: str) -> Grids:
-        return Grids.of(self._store.properties(case), self._plan)
+    def _logits(self, asked: Asked, case: str) -> Sequence[Logits]:
+        """The passes of a case; on a GPU together with those of the cases expected after it."""
+        if self._ahead is None or self._ahead[0] != asked:
+            return self.passes(asked, case)
+        return self._ahead[1].of(case)
 
     def _bytes(self, case: str) -> int | None:
         """What one pass's logits of a case take on the device; None when they do not fit as a whole."""
-        grids = self._grids(case)
+        grids = Grids.of(self._store.properties(case), self._plan)
         return None if needs_slabs(grids, self._plan, self._hardware) else grids.logit_bytes

@@ -35,8 +35,7 @@ from nnactive_server.segmentation.prediction.tiles import tile_threads
 COPIES = 5
 """Softmax arrays (C, z, y, x) float32 that predicting and folding a whole case takes at its peak: logits,
 resampled logits, softmax, softmax in the uncropped image, and the sum over members. Measured without
-cropping, on a plan's grid with half the voxels: 3.6; where the next pass is computed ahead, as is done with
-cases half as large, 5.7 to 6.1."""
+cropping, on a plan's grid with half the voxels: 3.6."""
 
 SLAB_COPIES = 5
 """The same for a slab: a member, the sum over members, maps that are written, and room for planes. Measured:

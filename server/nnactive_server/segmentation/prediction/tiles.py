@@ -7,9 +7,8 @@ back. Both the batches and the order are the same for any number of threads, and
 from __future__ import annotations
 
 import itertools
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from typing import TypeVar
 
@@ -134,21 +133,6 @@ class Tiles:
 def tile_threads(hardware: Hardware) -> AbstractContextManager[None]:
     """While tiles are worked on: on a CPU each thread has one core; a second one waiting would only spin."""
     return torch_threads(1 if hardware.device.type == "cpu" else hardware.threads)
-
-
-def one_ahead(work: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Results of some work, in order; each is begun while the one before is used.
-
-    On a CPU with several cores: what is done with a result keeps one of them busy.
-    """
-    with ThreadPoolExecutor(1, "ahead", _one_core) as thread:
-        begun: deque[Future[T]] = deque()
-        for each in work:
-            begun.append(thread.submit(each))
-            if len(begun) > 1:
-                yield begun.popleft().result()
-        for last in begun:
-            yield last.result()
 
 
 def _one_core() -> None:
