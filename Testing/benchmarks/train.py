@@ -33,7 +33,7 @@ from nnactive_server.core.labels import LabelSet
 from nnactive_server.dataset import RawDataset, write_volume
 from nnactive_server.loop.outputs import OutputFolder, Outputs
 from nnactive_server.segmentation import Engine, export_model, get_profile
-from nnactive_server.segmentation.prediction import inference
+from nnactive_server.segmentation.prediction import predictor
 from nnactive_server.segmentation.profiles import Profile
 from nnactive_server.segmentation.training.member_run import MemberKey, MemberRun
 from nnactive_server.segmentation.training.sampling import CropSampler
@@ -124,7 +124,7 @@ class Bench:
 
         parts = {
             "tiles": [(window, "together")],
-            "resampling and softmax": [(inference, "to_case_grid")],
+            "resampling and softmax": [(predictor, "to_case_grid")],
             "uncertainty": [(module, "uncertainty_maps")],
             "writing maps": [(module, "save_voxels"), (module, "write_quality")],
         }

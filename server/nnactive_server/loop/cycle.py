@@ -190,7 +190,7 @@ class Cycle:
             Cancelled: asked to stop; the cases done so far are on disk.
         """
         lacking = [case for case in cases if self._outputs.lacks_maps(case)]
-        self._outputs.expect(self._engine, lacking)
+        self._engine.expect(self.folder.members, lacking)
         for done, case in enumerate(lacking, start=1):
             self._clock.check()
             with self._clock.measure(self.folder.costs, "predict"):
